@@ -1,0 +1,1 @@
+"""How it keeps running: the compute engine and the live run."""

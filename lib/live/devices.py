@@ -1,0 +1,31 @@
+"""The devices one can choose from. Importing this module gives the CPU its simulated devices."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+SIMULATED_CPU_DEVICES = 4
+
+# Only before the backend starts; whoever has set the variable has chosen.
+if "JAX_NUM_CPU_DEVICES" not in os.environ:
+    try:
+        jax.config.update("jax_num_cpu_devices", SIMULATED_CPU_DEVICES)
+    except RuntimeError:  # the backend runs already (another library, a notebook): take it as it is
+        pass
+
+
+def name(device: jax.Device) -> str:
+    """`cpu:0`, or `cuda:0 (NVIDIA ...)` where there is more to say."""
+    platform = "cuda" if device.platform == "gpu" else device.platform
+    kind = "" if device.platform == "cpu" else f" ({device.device_kind})"
+    return f"{platform}:{device.id}{kind}"
+
+
+def devices() -> dict[str, jax.Device]:
+    """Every device of every backend, by name: accelerators first, then the CPU's."""
+    found = list(jax.devices())
+    if found[0].platform != "cpu":
+        found += jax.devices("cpu")
+    return {name(device): device for device in found}

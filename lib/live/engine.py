@@ -1,0 +1,177 @@
+"""The compute engine: who may use a processor, and when.
+
+Each physical processor has one queue, first come, first served, behind the `Executor` interface. A live
+run submits one short chunk and, when that is done, the next, so that runs share the processor in turns.
+Compilation goes on beside the queues, so that nobody's new shape holds up another's run.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+MAX_PROGRAMS = 96
+MAX_ANSWERS = 512
+BACKGROUND_THREADS = 2
+
+
+def processor(device: jax.Device) -> str:
+    """The physical processor of a device: all simulated CPU devices are one, each GPU or TPU is one."""
+    return "cpu" if device.platform == "cpu" else f"{device.platform}:{device.id}"
+
+
+class Shared:
+    """Results that all visitors share: each is computed once, and the least recently used are dropped."""
+
+    def __init__(self, submit: Callable[..., Future], size: int) -> None:
+        self._submit = submit
+        self._size = size
+        self._lock = threading.Lock()
+        self._futures: OrderedDict[Hashable, Future] = OrderedDict()
+
+    def get(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Future:
+        """The future of `fun(*args)`, the same one for the same key. A failure is not kept."""
+        with self._lock:
+            future = self._futures.get(key)
+            if future is None or (future.done() and (future.cancelled() or future.exception())):
+                future = self._futures[key] = self._submit(fun, *args)
+            self._futures.move_to_end(key)
+            while len(self._futures) > self._size:
+                self._futures.popitem(last=False)
+            return future
+
+    def has(self, key: Hashable) -> bool:
+        """Whether it is there or on its way."""
+        with self._lock:
+            return key in self._futures
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+
+class _Quiet:
+    """Lets many background tasks work at once, or one measurement and none of them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._working = 0
+        self._measuring = 0
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._measuring)
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def measure(self) -> Iterator[None]:
+        with self._changed:
+            self._measuring += 1
+            self._changed.wait_for(lambda: not self._working)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._measuring -= 1
+                self._changed.notify_all()
+
+
+def _one_thread(name: str) -> Executor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"compute-{name}")
+
+
+class Engine:
+    """The queues of one process.
+
+    Args:
+        make_executor: gives the queue of a processor, by its name. Whatever runs one task at a time in the
+            order of submission will do.
+
+    Attributes:
+        programs: compiled programs, shared by all visitors.
+        answers: small results for pages (curves, gradients at a point), shared by all visitors.
+    """
+
+    def __init__(self, make_executor: Callable[[str], Executor] = _one_thread) -> None:
+        self._make_executor = make_executor
+        self._executors: dict[str, Executor] = {}
+        self._load: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._quiet = _Quiet()
+        self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
+        # One measurement at a time stands in a queue, and goes to its end: between two of them, every run
+        # that waits has its turn.
+        self._measurements = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
+        self._waiting = 0
+        self.programs = Shared(self.background, MAX_PROGRAMS)
+        self.answers = Shared(self.background, MAX_ANSWERS)
+
+    def submit(self, device: jax.Device, fun: Callable[..., Any], *args: Any) -> Future:
+        """A turn on the processor of a device."""
+        name = processor(device)
+        with self._lock:
+            executor = self._executors.get(name)
+            if executor is None:
+                executor = self._executors[name] = self._make_executor(name)
+            self._load[name] = self._load.get(name, 0) + 1
+        future = executor.submit(fun, *args)
+        future.add_done_callback(lambda _: self._leave(name))
+        return future
+
+    def _leave(self, name: str) -> None:
+        with self._lock:
+            self._load[name] -= 1
+
+    def load(self, device: jax.Device) -> int:
+        """How many turns are being taken or waited for on the processor of a device."""
+        return self._load.get(processor(device), 0)
+
+    def background(self, fun: Callable[..., Any], *args: Any) -> Future:
+        """Work beside the queues, such as a compilation; it rests while a measurement is taken."""
+
+        def rest_then_work() -> Any:
+            with self._quiet.work():
+                return fun(*args)
+
+        return self._background.submit(rest_then_work)
+
+    def measure(self, device: jax.Device, fun: Callable[[], Any]) -> Future:
+        """A turn with the processor to itself: no run computes, nothing compiles beside it."""
+
+        def alone() -> Any:
+            with self._quiet.measure():
+                return fun()
+
+        def take() -> Any:
+            try:
+                return self.submit(device, alone).result()
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+
+        with self._lock:
+            self._waiting += 1
+        return self._measurements.submit(take)
+
+    def measurements(self) -> int:
+        """How many measurements are being taken or waited for."""
+        return self._waiting
+
+
+@functools.cache
+def default_engine() -> Engine:
+    """The engine of this process."""
+    return Engine()

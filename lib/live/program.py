@@ -1,0 +1,207 @@
+"""A problem compiled for one device, and the chunk of steps that a run computes with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lib.live.engine import Engine
+from lib.measure.compile_log import reasons
+from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of, placed
+from lib.routines.problem import Problem, TrainState, train_steps
+
+
+class Steps(NamedTuple):
+    """`train_steps` compiled for a problem.
+
+    Attributes:
+        compiled: `train_steps` without its problem.
+        capacity: steps of one call, at the most.
+        leaves: the path of each leaf of the parameters, such as `params[0]['w']`.
+        reason: why JAX traced it anew, in its own words; empty if it gives none.
+    """
+
+    compiled: Any
+    capacity: int
+    leaves: tuple[str, ...]
+    phases: Phases
+    cost: Cost
+    reason: str
+
+
+class Program(NamedTuple):
+    """The compiled functions of a problem, on one device.
+
+    Attributes:
+        start: `(seed, data) -> TrainState`.
+        observe: `(state, data) -> picture`.
+    """
+
+    device: jax.Device
+    start: Any
+    steps: Steps
+    observe: Any
+
+
+class Chunk(NamedTuple):
+    """What came of a call of `compute_chunk`.
+
+    Attributes:
+        metrics: each metric of each step, float32[num_steps, ...].
+        elapsed_s: the steps alone, without the picture.
+        picture: of the new state, or None.
+        diverged: what stopped being finite at the step after these, or empty.
+    """
+
+    state: TrainState
+    num_steps: int
+    metrics: dict[str, np.ndarray]
+    elapsed_s: float
+    picture: dict[str, np.ndarray] | None
+    diverged: str
+
+
+def shapes_of(tree: Any) -> tuple:
+    """The structure, shapes and dtypes of a tree of arrays, hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+
+
+def _start_of(problem: Problem) -> Any:
+    def start(seed: Any, data: Any) -> TrainState:
+        return problem.init(jax.random.key(seed), data)
+
+    return start
+
+
+def _placed_inputs(problem: Problem, data: Any, device: jax.Device) -> tuple[Any, Any, Any]:
+    """Seed, data and state as shapes on the device."""
+    seed, data = placed((jax.ShapeDtypeStruct((), jnp.uint32), data), device)
+    return seed, data, placed(jax.eval_shape(_start_of(problem), seed, data), device)
+
+
+def _compile_start(problem: Problem, data: Any, device: jax.Device) -> Any:
+    seed, data, _ = _placed_inputs(problem, data, device)
+    return compile_in_stages(jax.jit(_start_of(problem)), seed, data)[0]
+
+
+def _compile_observe(problem: Problem, data: Any, device: jax.Device) -> Any:
+    _, data, state = _placed_inputs(problem, data, device)
+    return compile_in_stages(jax.jit(problem.observe), state, data)[0]
+
+
+def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
+    _, data, state = _placed_inputs(problem, data, device)
+    rate, count = placed((jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)), device)
+    with reasons("train_steps") as said:
+        compiled, phases = compile_in_stages(
+            train_steps, problem=problem, state=state, data=data, learning_rate=rate, num_steps=count
+        )
+    _, buffers, _ = compiled.out_info
+    paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(state.params))
+    leaves = tuple("params" + jax.tree_util.keystr(path) for path in paths)
+    return Steps(compiled, buffers["loss"].shape[0], leaves, phases, cost_of(compiled), "\n".join(said))
+
+
+def steps_key(problem: Problem, data: Any, device: jax.Device) -> tuple:
+    """Under which key the engine keeps the compiled steps of a problem."""
+    return "steps", problem, shapes_of(data), device
+
+
+def request_program(
+    engine: Engine, problem: Problem, data: Any, device: jax.Device, done: Callable[[Future], None]
+) -> None:
+    """Has a problem compiled for the shapes of its data, or finds what somebody had compiled before.
+
+    The parts compile side by side, and a problem of the same lineage takes over its start and its picture.
+
+    Args:
+        done: is called with a future of the `Program`, from any thread.
+    """
+    where = (type(problem), shapes_of(data), device)
+    parts = [
+        engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device),
+        engine.programs.get(("start", problem.lineage, where), _compile_start, problem, data, device),
+        engine.programs.get(("observe", problem.lineage, where), _compile_observe, problem, data, device),
+    ]
+    missing = len(parts)
+    lock = threading.Lock()
+
+    def one_more(_: Future) -> None:
+        nonlocal missing
+        with lock:
+            missing -= 1
+            if missing:
+                return
+        program: Future = Future()
+        try:
+            steps, start, observe = (part.result() for part in parts)
+            program.set_result(Program(device, start, steps, observe))
+        except Exception as error:
+            program.set_exception(error)
+        done(program)
+
+    for part in parts:
+        part.add_done_callback(one_more)
+
+
+def start_state(program: Program, seed: int, data: Any) -> TrainState:
+    """The state before the first step."""
+    seed, data = jax.device_put((np.uint32(seed), data), program.device)
+    return jax.block_until_ready(program.start(seed, data))
+
+
+def compute_chunk(
+    program: Program, state: TrainState, data: Any, learning_rate: float, num_steps: int, want_picture: bool
+) -> Chunk:
+    """Takes `num_steps` steps, or as many as stay finite. A pure function of its arguments, but for the clock."""
+    # A state may come from another device: the run's device has been changed.
+    state, data, rate = jax.device_put((state, data, np.float32(learning_rate)), program.device)
+
+    def take(state: TrainState, count: int) -> tuple[TrainState, dict[str, np.ndarray], np.ndarray]:
+        count_there = jax.device_put(np.int32(count), program.device)
+        state, buffers, finite = program.steps.compiled(state=state, data=data, learning_rate=rate, num_steps=count_there)
+        metrics = {name: np.asarray(buffer)[:count] for name, buffer in buffers.items()}
+        return jax.block_until_ready(state), metrics, np.asarray(finite)
+
+    def good(metrics: dict[str, np.ndarray], finite: np.ndarray) -> bool:
+        return bool(finite.all()) and all(np.isfinite(values).all() for values in metrics.values())
+
+    begun = time.perf_counter()
+    after, metrics, finite = take(state, num_steps)
+    diverged = ""
+    if not good(metrics, finite):
+        after, num_steps, diverged = _last_finite(take, good, program, state, num_steps)
+        metrics = {name: values[:num_steps] for name, values in metrics.items()}
+    elapsed_s = time.perf_counter() - begun
+    picture = None
+    if want_picture:
+        picture = {name: np.asarray(value) for name, value in program.observe(after, data).items()}
+    return Chunk(after, num_steps, metrics, elapsed_s, picture, diverged)
+
+
+def _last_finite(
+    take: Any, good: Any, program: Program, state: TrainState, num_steps: int
+) -> tuple[TrainState, int, str]:
+    """Finds the last state that is finite by bisection, and what the next step breaks.
+
+    What is not finite stays so, and the same steps give the same numbers: so the hot loop need not look.
+    """
+    low, high = 0, num_steps
+    while high - low > 1:
+        middle = (low + high) // 2
+        ahead, metrics, finite = take(state, middle - low)
+        if good(metrics, finite):
+            state, low = ahead, middle
+        else:
+            high = middle
+    _, _, finite = take(state, 1)
+    broken = [leaf for leaf, is_finite in zip(program.steps.leaves, finite, strict=True) if not is_finite]
+    return state, low, f"`{broken[0]}`" if broken else "the loss"

@@ -1,0 +1,1 @@
+"""How it is observed: timing, the stages of compilation, the compile log."""

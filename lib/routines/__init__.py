@@ -1,0 +1,1 @@
+"""What is taught: pure JAX. No clock, no session, no Streamlit."""

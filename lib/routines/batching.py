@@ -1,0 +1,212 @@
+"""Functions of several arguments for `vmap`, the axes one can map them over, and rivals of `vmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from lib.routines.problem import Metrics, TrainState, new_state
+
+
+def power(x, power):
+    return x**power
+
+
+def dot(w, x):
+    return w @ x
+
+
+def affine(w, b, x):
+    return w @ x + b
+
+
+def squared_distance(x, y):
+    return ((x - y) ** 2).sum()
+
+
+def outer(x, y):
+    return x[:, None] * y[None, :]
+
+
+class Argument(NamedTuple):
+    """One argument of an example function: its name and its shape for one example."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BatchFunction:
+    """A function for one example.
+
+    Attributes:
+        fun: arrays to an array. No `jnp` in it, so that it runs on NumPy's arrays too.
+        numpy: the same for NumPy arrays, batched by hand with `in_axes` as given below.
+        arguments: what `fun` takes for one example.
+        in_axes: where the batch axis is to start with, `None` for an argument shared by the batch.
+    """
+
+    fun: Callable[..., Array]
+    numpy: Callable[..., np.ndarray]
+    arguments: tuple[Argument, ...]
+    in_axes: tuple[int | None, ...]
+
+
+FUNCTIONS: dict[str, BatchFunction] = {
+    "x ** power": BatchFunction(
+        power, lambda x, power: x**power,
+        (Argument("x", ()), Argument("power", ())), (0, None),
+    ),
+    "dot(w, x)": BatchFunction(
+        dot, lambda w, x: x @ w,
+        (Argument("w", (5,)), Argument("x", (5,))), (None, 0),
+    ),
+    "affine(w, b, x)": BatchFunction(
+        affine, lambda w, b, x: x @ w.T + b,
+        (Argument("w", (3, 5)), Argument("b", (3,)), Argument("x", (5,))), (None, None, 0),
+    ),
+    "squared distance": BatchFunction(
+        squared_distance, lambda x, y: ((x - y) ** 2).sum(-1),
+        (Argument("x", (4,)), Argument("y", (4,))), (0, 0),
+    ),
+    "outer(x, y)": BatchFunction(
+        outer, lambda x, y: x[:, :, None] * y[:, None, :],
+        (Argument("x", (3,)), Argument("y", (4,))), (0, 0),
+    ),
+}  # fmt: skip
+
+
+def batched_shape(shape: tuple[int, ...], axis: int | None, batch_size: int) -> tuple[int, ...]:
+    """The shape of an argument with its batch axis put in.
+
+    An axis beyond the shape is not put in: `vmap` shall be the one to refuse it.
+    """
+    if axis is None or axis > len(shape):
+        return shape
+    return (*shape[:axis], batch_size, *shape[axis:])
+
+
+def arguments(name: str, in_axes: tuple[int | None, ...], batch_size: int) -> tuple[np.ndarray, ...]:
+    """Inputs for a function of `FUNCTIONS`, float32, the same at each call.
+
+    `x ** power` gets 1, 2, 3, ... and 2; the others count up in steps of a tenth, so that results are easy
+    to check by eye.
+    """
+    function = FUNCTIONS[name]
+    made = []
+    for argument, axis in zip(function.arguments, in_axes, strict=True):
+        shape = batched_shape(argument.shape, axis, batch_size)
+        size = int(np.prod(shape))
+        if argument.name == "power":
+            values = np.full(size, 2.0) if axis is None else 1.0 + np.arange(size) % 4
+        elif name == "x ** power":
+            values = 1.0 + np.arange(size)
+        else:
+            values = 0.1 * (np.arange(size) % 97)
+        made.append(values.reshape(shape).astype(np.float32))
+    return tuple(made)
+
+
+def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable[[], Any]]:
+    """The same batch computed in five ways, each as a call without arguments.
+
+    The JAX ways take arrays that are on the device already. The loop over the jitted function gets its
+    examples cut beforehand: cutting them out of an array is not what is timed.
+    """
+    function = FUNCTIONS[name]
+    axes = function.in_axes
+    host = arguments(name, axes, batch_size)
+    args = jax.device_put(host, device)
+    split = [
+        tuple(np.take(a, i, axis) if axis is not None else a for a, axis in zip(host, axes, strict=True))
+        for i in range(batch_size)
+    ]
+    examples = jax.device_put(split, device)
+    mapped = jax.vmap(function.fun, in_axes=axes)
+    one, all_at_once = jax.jit(function.fun), jax.jit(mapped)
+    return {
+        "Python loop of jit(f)": lambda: [one(*example) for example in examples],
+        "vmap(f), eager": lambda: mapped(*args),
+        "jit(vmap(f))": lambda: all_at_once(*args),
+        "NumPy loop": lambda: [function.fun(*example) for example in split],
+        "NumPy vectorised": lambda: function.numpy(*host),
+    }
+
+
+RIVALS = ("Python loop of jit(f)", "vmap(f), eager", "jit(vmap(f))", "NumPy loop", "NumPy vectorised")
+
+CURVES = 24
+"""Models whose losses are reported one by one; of more the range is."""
+EXAMPLES = 64
+"""Examples that every model of the ensemble is fitted to."""
+
+
+def predict(params, x):
+    """A small network for one example: one input, eight tanh units, one output."""
+    hidden = jnp.tanh(params["w1"] * x + params["b1"])
+    return params["w2"] @ hidden + params["b2"]
+
+
+def model_loss(params, inputs: Float[Array, " examples"], targets: Float[Array, " examples"]):
+    """Mean squared error of one model."""
+    preds = jax.vmap(predict, in_axes=(None, 0))(params, inputs)
+    return ((preds - targets) ** 2).mean()
+
+
+def ensemble_step(params, data, learning_rate):
+    """One gradient step of every model: `vmap` over the models, whose leaves carry a leading axis."""
+
+    def one_model(params):
+        loss, grads = jax.value_and_grad(model_loss)(params, *data)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    return jax.vmap(one_model)(params)
+
+
+def sine_data() -> tuple[np.ndarray, np.ndarray]:
+    """A sine with no noise: float32[64] inputs in [-1, 1], and targets."""
+    inputs = np.linspace(-1, 1, EXAMPLES, dtype=np.float32)
+    return inputs, np.sin(4 * inputs)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """`batch_size` small networks with different starting points, trained by one vmapped step."""
+
+    batch_size: int
+
+    @property
+    def lineage(self) -> Any:
+        return self
+
+    def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
+        def one(key):
+            k1, k2, k3 = jax.random.split(key, 3)
+            return {
+                "w1": 3.0 * jax.random.normal(k1, (8,)),
+                "b1": jax.random.normal(k2, (8,)),
+                "w2": jax.random.normal(k3, (8,)) / jnp.sqrt(8.0),
+                "b2": jnp.float32(0.0),
+            }
+
+        return new_state(jax.vmap(one)(jax.random.split(key, self.batch_size)), key)
+
+    def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
+        params, losses = ensemble_step(state.params, data, learning_rate)
+        metrics = {
+            "loss": losses.mean(),
+            "lowest": losses.min(),
+            "highest": losses.max(),
+            "each": losses[:CURVES],
+        }
+        return state._replace(params=params, step=state.step + 1), metrics
+
+    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
+        first = jax.tree.map(lambda leaf: leaf[:CURVES], state.params)
+        return {"preds": jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(first, data[0])}

@@ -1,0 +1,273 @@
+"""Data to train on: four patterns in the plane, one curve, handwritten digits, and any CSV of numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+MAX_CSV_BYTES = 5_000_000
+MAX_CSV_CELLS = 1_000_000
+MAX_CSV_COLUMNS = 200
+MAX_CLASSES = 20
+MAX_BATCH_SIZE = 4096
+GRID = 44
+"""Cells a side of the decision surface."""
+CURVE_POINTS = 160
+
+
+class DataError(ValueError):
+    """Data that cannot be trained on; the message says what to do about it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples split into train and test.
+
+    Attributes:
+        train, test: inputs float32[examples, features] and targets float32[examples]; classes count from 0.
+        classes: 0 for regression.
+        names: of the features, then of the target.
+        labels: what the classes are called.
+        digest: tells data apart.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    classes: int
+    names: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    image: bool = False
+    digest: str = field(default="")
+
+    @property
+    def features(self) -> int:
+        return self.train[0].shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.classes if self.classes > 2 else 1
+
+    @property
+    def picture(self) -> Literal["surface", "curve", "digits", "scatter", "classes"]:
+        """Which picture suits the data."""
+        if self.image:
+            return "digits"
+        if self.classes:
+            return "surface" if self.features == 2 else "classes"
+        return "curve" if self.features == 1 else "scatter"
+
+
+def _circles(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    label = np.arange(n) % 2
+    angle = rng.uniform(0, 2 * np.pi, n)
+    radius = np.where(label, 0.45, 1.0)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), label
+
+
+def _moons(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    label = np.arange(n) % 2
+    angle = rng.uniform(0, np.pi, n)
+    upper = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], 1)
+    return np.where(label[:, None], -upper, upper), label
+
+
+def _spiral(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    label = np.arange(n) % 2
+    turn = np.sqrt(rng.uniform(0.01, 1, n))
+    angle = 3.5 * np.pi * turn + np.pi * label
+    return np.stack([turn * np.cos(angle), turn * np.sin(angle)], 1), label
+
+
+def _xor(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    points = rng.uniform(-1, 1, (n, 2))
+    points += 0.06 * np.sign(points)
+    return points, (points[:, 0] * points[:, 1] > 0).astype(int)
+
+
+PLANE = {"circles": (_circles, 0.1), "moons": (_moons, 0.12), "spiral": (_spiral, 0.02), "XOR": (_xor, 0.0)}
+"""Patterns in the plane, and the standard deviation of the noise that is added to the points."""
+
+NAMES = (*PLANE, "regression", "digits")
+
+
+def _split(inputs, targets, rng: np.random.Generator, held_out: float, **about: Any) -> Dataset:
+    """Shuffles and holds out a part; at least one example goes to each side."""
+    order = rng.permutation(len(inputs))
+    inputs, targets = inputs[order].astype(np.float32), targets[order].astype(np.float32)
+    cut = min(max(1, round(len(inputs) * (1 - held_out))), len(inputs) - 1)
+    return Dataset((inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:]), **about)
+
+
+@lru_cache(maxsize=32)
+def load(name: str, seed: int, examples: int | None = None) -> Dataset:
+    """One of `NAMES`. The seed draws the noise and the split.
+
+    Args:
+        examples: how many to keep, test and train together; None for as many as there are.
+    """
+    rng = np.random.default_rng(seed)
+    digest = f"{name}/{seed}/{examples}"
+    if name in PLANE:
+        pattern, noise = PLANE[name]
+        inputs, targets = pattern(rng, examples or 1000)
+        inputs = inputs + noise * rng.normal(size=inputs.shape)
+        about = {"classes": 2, "names": ("x", "y", "class"), "labels": ("0", "1")}
+        return _split(inputs, targets, rng, 0.3, digest=digest, **about)
+    if name == "regression":
+        inputs = rng.uniform(-1, 1, (examples or 130, 1))
+        targets = np.sin(4 * inputs[:, 0]) + 0.1 * rng.normal(size=len(inputs))
+        return _split(inputs, targets, rng, 30 / 130, classes=0, names=("x", "y"), digest=digest)
+    if name == "digits":
+        from sklearn.datasets import load_digits  # here: the import takes most of a second
+
+        inputs, targets = load_digits(return_X_y=True)
+        names = tuple(f"pixel {i}" for i in range(64))
+        return _split(
+            inputs[:examples] / 16, targets[:examples], rng, 0.3, classes=10, names=(*names, "digit"),
+            labels=tuple("0123456789"), image=True, digest=digest,
+        )  # fmt: skip
+    raise ValueError(f"`name` must be one of {', '.join(NAMES)}, got {name!r}.")
+
+
+def read_csv(content: bytes) -> pd.DataFrame:
+    """A table of finite numbers with at least two columns.
+
+    Raises:
+        DataError: with one sentence for the visitor.
+    """
+    if len(content) > MAX_CSV_BYTES:
+        raise DataError(f"The file has {len(content) / 1e6:.1f} MB; take one of at most {MAX_CSV_BYTES / 1e6:.0f} MB.")
+    if not content.strip():
+        raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Byte {error.start} is not UTF-8 text; save the table as CSV with UTF-8 encoding.") from None
+    if "\x00" in text:
+        raise DataError("The file holds binary zeros, so it is no CSV; export the table as CSV text.")
+    first_line = text.lstrip().splitlines()[0]
+    separator = max(",;\t", key=first_line.count)
+    try:
+        table = pd.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"The table cannot be read ({reason}); give every row the same number of fields.") from None
+    if table.shape[1] < 2:
+        raise DataError("There is only one column; a target and at least one input are needed, separated by commas.")
+    if table.shape[1] > MAX_CSV_COLUMNS or table.size > MAX_CSV_CELLS:
+        raise DataError(
+            f"The table has {len(table)} rows and {table.shape[1]} columns; "
+            f"take at most {MAX_CSV_COLUMNS} columns and {MAX_CSV_CELLS:,} cells."
+        )
+    if len(table) < 4:
+        raise DataError(f"There are {len(table)} rows of data; at least 4 are needed for a train and a test part.")
+    table.columns = [str(name).strip() for name in table.columns]
+    if table.columns.duplicated().any():
+        twice = table.columns[table.columns.duplicated()][0]
+        raise DataError(f"The column name '{twice}' occurs twice; give each column a name of its own.")
+    return table
+
+
+def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
+    """Every other column is a feature, scaled to mean 0 and standard deviation 1 of the training part.
+
+    The target is a class if it is text, or if its numbers are whole and there are at most 20 of them, each
+    seen twice on average; else it is a number to regress on, scaled alike.
+
+    Raises:
+        DataError: with one sentence for the visitor.
+    """
+    features = [name for name in table.columns if name != target]
+    columns = []
+    for name in features:
+        numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+        columns.append(_finite(numbers, table[name], name))
+    inputs = np.stack(columns, 1)
+    classes, labels, targets = _targets(table[target], target)
+    rng = np.random.default_rng(seed)
+    digest = hashlib.sha256(inputs.tobytes() + targets.tobytes() + repr((features, target, seed)).encode()).hexdigest()
+    split = _split(
+        inputs, targets, rng, 0.25, classes=classes, names=(*features, target), labels=labels, digest=digest
+    )
+    # The statistics of the training part alone: the test part must stay unseen.
+    mean, std = split.train[0].mean(0), split.train[0].std(0)
+    scale = lambda x: (x - mean) / np.where(std > 0, std, 1)  # noqa: E731
+    shift, spread = (split.train[1].mean(), split.train[1].std() or 1.0) if not classes else (0.0, 1.0)
+    return Dataset(
+        (scale(split.train[0]).astype(np.float32), ((split.train[1] - shift) / spread).astype(np.float32)),
+        (scale(split.test[0]).astype(np.float32), ((split.test[1] - shift) / spread).astype(np.float32)),
+        classes, split.names, labels, digest=digest,
+    )  # fmt: skip
+
+
+def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
+    """The numbers of a column, or what is wrong with the first that is none."""
+    with np.errstate(over="ignore"):
+        bad = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
+    if len(bad):
+        cell = raw.iloc[bad[0]]
+        what = "is empty" if pd.isna(cell) else f"holds '{str(cell)[:30]}', which is no finite number"
+        raise DataError(f"Row {bad[0] + 2}, column '{name}' {what}; give numbers, or leave the column out.")
+    return numbers
+
+
+def _targets(column: pd.Series, name: str) -> tuple[int, tuple[str, ...], np.ndarray]:
+    """The number of classes (0: regression), their names, and the targets as numbers."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if column.isna().any():
+        _finite(numbers, column, name)
+    if np.isnan(numbers).any():
+        values, codes = np.unique(column.astype(str).to_numpy(), return_inverse=True)
+        if len(values) > MAX_CLASSES:
+            raise DataError(
+                f"The target '{name}' is text with {len(values)} different values; "
+                f"take a column of numbers, or one of at most {MAX_CLASSES} classes."
+            )
+    else:
+        numbers = _finite(numbers, column, name)
+        values, codes = np.unique(numbers, return_inverse=True)
+        whole = np.all(values == np.round(values))
+        if not whole or len(values) > MAX_CLASSES or 2 * len(values) > len(numbers):
+            if len(values) == 1:
+                raise DataError(f"The target '{name}' is {values[0]:g} in every row; there is nothing to learn.")
+            return 0, (), numbers
+        values = values.astype(int).astype(str)
+    if len(values) == 1:
+        raise DataError(f"The target '{name}' is {values[0]} in every row; there is nothing to learn.")
+    return len(values), tuple(str(v) for v in values), codes.astype(np.float64)
+
+
+def grid_of(dataset: Dataset) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+    """Where to evaluate the model for the picture: float32[points, features], and its ranges in x and y."""
+    inputs = np.concatenate([dataset.train[0], dataset.test[0]])
+    low, high = inputs.min(0), inputs.max(0)
+    margin = 0.08 * np.where(high > low, high - low, 1.0)
+    low, high = low - margin, high + margin
+    if dataset.picture == "curve":
+        grid = np.linspace(low, high, CURVE_POINTS)
+        return grid.astype(np.float32), (float(low[0]), float(high[0])), (0.0, 1.0)
+    if dataset.picture != "surface":
+        return np.zeros((0, dataset.features), np.float32), (0.0, 1.0), (0.0, 1.0)
+    centres = low + (np.arange(GRID)[:, None] + 0.5) * (high - low) / GRID
+    xs, ys = np.meshgrid(centres[:, 0], centres[:, 1])
+    grid = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
+    return grid, (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+
+
+def arrays(dataset: Dataset, seed: int) -> dict[str, Any]:
+    """What `training.Training` trains on, as NumPy arrays: train, test, grid and the order of the examples."""
+    rng = np.random.default_rng(seed)
+    n = len(dataset.train[0])
+    order = np.concatenate([rng.permutation(n) for _ in range(8)]).astype(np.int32)
+    return {
+        "train": dataset.train,
+        "test": dataset.test,
+        "grid": grid_of(dataset)[0],
+        "order": np.resize(order, 8 * n + MAX_BATCH_SIZE),
+    }

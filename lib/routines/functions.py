@@ -1,0 +1,155 @@
+"""Functions to differentiate, each with its gradient in closed form.
+
+References:
+    Rosenbrock, H. H. (1960), An automatic method for finding the greatest or least value of a function.
+    Himmelblau, D. M. (1972), Applied Nonlinear Programming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def squared_difference(x, y):
+    return (x - y) ** 2
+
+
+def double_well(x):
+    return 0.25 * x**4 - x**2 + 0.25 * x
+
+
+def wavy_bowl(x):
+    return 0.25 * x**2 + jnp.sin(3.0 * x)
+
+
+def log_cosh(x):
+    # log(cosh(x)) overflows in float32 from x = 89 on; this is the same function, and does not.
+    return jnp.logaddexp(x, -x) - jnp.log(2.0)
+
+
+def gaussian_well(x):
+    return 1.0 - jnp.exp(-(x**2))
+
+
+def elliptic_bowl(x, y):
+    return 0.5 * (x**2 + 10.0 * y**2)
+
+
+def rosenbrock(x, y):
+    return (1.0 - x) ** 2 + 100.0 * (y - x**2) ** 2
+
+
+def himmelblau(x, y):
+    return (x**2 + y - 11.0) ** 2 + (x + y**2 - 7.0) ** 2
+
+
+def saddle(x, y):
+    return 0.5 * (x**2 - y**2)
+
+
+@dataclass(frozen=True)
+class ScalarFunction:
+    """A function of one or two variables that returns one number.
+
+    Attributes:
+        fun: scalars to a scalar, in JAX.
+        formula: LaTeX.
+        gradient: NumPy, the closed form; as many values as there are variables.
+        variables: the names of the arguments that are differentiated, the first ones of `fun`.
+        point: where the page starts, one number a variable.
+        domain: (low, high), the same for every variable.
+        constants: further arguments of `fun`, by name, held fixed.
+        learning_rate: one with which descent gets somewhere, for the hint on the page.
+    """
+
+    fun: Callable[..., Array]
+    formula: str
+    gradient: Callable[..., tuple]
+    variables: tuple[str, ...]
+    point: tuple[float, ...]
+    domain: tuple[float, float]
+    learning_rate: float
+    constants: dict[str, float] = field(default_factory=dict)
+
+    def at(self, point: Float[Array, " variables"], *constants: Array) -> Float[Array, ""]:
+        """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
+        return self.fun(*point, *(constants or self.constants.values()))
+
+
+FUNCTIONS: dict[str, ScalarFunction] = {
+    "squared difference": ScalarFunction(
+        squared_difference,
+        r"f(x, y) = (x - y)^2",
+        lambda x, y: (2 * (x - y),),
+        ("x",), (5.0,), (-6.0, 12.0), 0.1, {"y": 3.0},
+    ),
+    "double well": ScalarFunction(
+        double_well,
+        r"f(x) = \tfrac14 x^4 - x^2 + \tfrac14 x",
+        lambda x: (x**3 - 2 * x + 0.25,),
+        ("x",), (2.0,), (-2.5, 2.5), 0.03,
+    ),
+    "wavy bowl": ScalarFunction(
+        wavy_bowl,
+        r"f(x) = \tfrac14 x^2 + \sin 3x",
+        lambda x: (0.5 * x + 3 * np.cos(3 * x),),
+        ("x",), (4.0,), (-6.0, 6.0), 0.03,
+    ),
+    "log cosh": ScalarFunction(
+        log_cosh,
+        r"f(x) = \log\cosh x",
+        lambda x: (np.tanh(x),),
+        ("x",), (4.0,), (-6.0, 6.0), 0.3,
+    ),
+    "Gaussian well": ScalarFunction(
+        gaussian_well,
+        r"f(x) = 1 - e^{-x^2}",
+        lambda x: (2 * x * np.exp(-(x**2)),),
+        ("x",), (1.0,), (-4.0, 4.0), 0.1,
+    ),
+    "elliptic bowl": ScalarFunction(
+        elliptic_bowl,
+        r"f(x, y) = \tfrac12 (x^2 + 10 y^2)",
+        lambda x, y: (x, 10 * y),
+        ("x", "y"), (4.0, 2.0), (-5.0, 5.0), 0.1,
+    ),
+    "Rosenbrock": ScalarFunction(
+        rosenbrock,
+        r"f(x, y) = (1 - x)^2 + 100\,(y - x^2)^2",
+        lambda x, y: (-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)),
+        ("x", "y"), (-1.0, 1.5), (-2.0, 2.0), 0.0003,
+    ),
+    "Himmelblau": ScalarFunction(
+        himmelblau,
+        r"f(x, y) = (x^2 + y - 11)^2 + (x + y^2 - 7)^2",
+        lambda x, y: (
+            4 * x * (x**2 + y - 11) + 2 * (x + y**2 - 7),
+            2 * (x**2 + y - 11) + 4 * y * (x + y**2 - 7),
+        ),
+        ("x", "y"), (0.0, 0.0), (-5.0, 5.0), 0.003,
+    ),
+    "saddle": ScalarFunction(
+        saddle,
+        r"f(x, y) = \tfrac12 (x^2 - y^2)",
+        lambda x, y: (x, -y),
+        ("x", "y"), (2.0, 0.1), (-3.0, 3.0), 0.03,
+    ),
+}  # fmt: skip
+
+
+def central_difference(function: ScalarFunction, point: tuple[float, ...]) -> np.ndarray:
+    """The gradient by central differences in float32, the precision that the page computes in.
+
+    The step is `cbrt(eps) * max(1, |x|)`, which balances the error of the formula, of order step squared,
+    against that of rounding, of order eps / step.
+    """
+    at = np.asarray(point, np.float32)
+    step = np.cbrt(np.finfo(np.float32).eps) * np.maximum(1.0, np.abs(at))
+    ahead, behind = (jax.vmap(function.at)(at + sign * np.diag(step).astype(np.float32)) for sign in (1, -1))
+    return (np.asarray(ahead, np.float64) - np.asarray(behind, np.float64)) / (2 * step)
