@@ -129,10 +129,52 @@ def profile(fun: Callable[..., Any], args: tuple[Any, ...], budget_s: float = 1.
     return Profile(phases, first_ms, timings["steady"], timings["dispatch"], cost_of(compiled))
 
 
-def time_call(call: Callable[[], Any], budget_s: float = 0.3) -> Timing:
-    """The steady state of one call; the first one, which may compile, does not count."""
-    jax.block_until_ready(call())
-    return interleaved({"": call}, budget_s)[""]
+def row(label: str, phase: str, timing: Timing) -> dict[str, Any]:
+    """A record of a timing, in milliseconds."""
+    return {
+        "label": label, "phase": phase, "ms": 1e3 * timing.median, "low": 1e3 * timing.low,
+        "high": 1e3 * timing.high, "samples": timing.samples, "calls": timing.calls,
+    }  # fmt: skip
+
+
+def once(label: str, phase: str, ms: float) -> dict[str, Any]:
+    """A record of something that happens once."""
+    return {"label": label, "phase": phase, "ms": ms, "low": ms, "high": ms, "samples": 1, "calls": 1}
+
+
+def profile_rows(fun: Callable[..., Any], args: tuple[Any, ...], name: str, eager: str) -> Iterator[dict[str, Any]]:
+    """The records of one function, by phases, beside the same function without `jit`.
+
+    Args:
+        fun: not jitted.
+        name: of the jitted function, such as `jit(grad(f))`.
+        eager: of the function without `jit`.
+
+    Yields:
+        `label`, `phase`, `ms`, `low`, `high`, `samples`, `calls`; the row of the steady state also has
+        `flops`, `size_bytes`, `gflops_per_s` and `gbytes_per_s`, `None` where unknown.
+    """
+    profiled = profile(fun, args)
+    phases = profiled.phases
+    yield once("trace", "trace", phases.trace_ms)
+    yield once("lower", "lower", phases.lower_ms)
+    yield once("compile", "compile", phases.compile_ms)
+    yield once("first run", "first run", profiled.first_ms)
+    yield row(f"{name}, steady", "steady", profiled.steady) | {
+        "flops": profiled.cost.flops, "size_bytes": profiled.cost.size_bytes,
+        "gflops_per_s": profiled.gflops_per_s, "gbytes_per_s": profiled.gbytes_per_s,
+    }  # fmt: skip
+    yield row("not blocked: dispatch alone", "dispatch", profiled.dispatch)
+    jax.block_until_ready(fun(*args))  # eager operations compile too, one by one
+    yield row(f"{eager}, eager", "first run", interleaved({"": lambda: fun(*args)}, budget_s=0.4)[""])
+
+
+def compare(calls: dict[str, Callable[[], Any]], budget_s: float = 1.5) -> Iterator[dict[str, Any]]:
+    """The records of several ways to the same result, in the steady state, timed in turns."""
+    for call in calls.values():
+        jax.block_until_ready(call())  # compiles
+    for name, timing in interleaved(calls, budget_s).items():
+        yield row(name, "steady", timing)
 
 
 def sweep(

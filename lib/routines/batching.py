@@ -113,6 +113,62 @@ def arguments(name: str, in_axes: tuple[int | None, ...], batch_size: int) -> tu
     return tuple(made)
 
 
+class Mapped(NamedTuple):
+    """What became of a choice of axes.
+
+    Attributes:
+        inputs: name, shape and batch axis of each argument.
+        output: shape and batch axis, or None if JAX refused.
+        error: the type of JAX's exception, empty if there was none; then `text` is its message.
+        text: else the values.
+    """
+
+    inputs: tuple[tuple[str, tuple[int, ...], int | None], ...]
+    output: tuple[tuple[int, ...], int | None] | None
+    error: str
+    text: str
+    explanation: str
+
+
+def batched(f, in_axes, out_axes):
+    """The composition itself."""
+    return jax.jit(jax.vmap(f, in_axes=in_axes, out_axes=out_axes))
+
+
+def try_axes(name: str, in_axes: tuple[int | None, ...], out_axes: int | None, batch_size: int) -> Mapped:
+    """Maps a function of `FUNCTIONS` over the given axes, or tells why JAX will not."""
+    function = FUNCTIONS[name]
+    args = arguments(name, in_axes, batch_size)
+    inputs = tuple(
+        (argument.name, arg.shape, axis) for argument, arg, axis in zip(function.arguments, args, in_axes, strict=True)
+    )
+    try:
+        value = np.asarray(batched(function.fun, in_axes, out_axes)(*args))
+    except (ValueError, TypeError, IndexError) as error:
+        return Mapped(inputs, None, type(error).__name__, str(error), _explain_axes(args, function, in_axes, out_axes))
+    return Mapped(inputs, (value.shape, out_axes), "", np.array2string(value, precision=4, threshold=40), "")
+
+
+def _explain_axes(
+    args: tuple[np.ndarray, ...], function: BatchFunction, in_axes: tuple[int | None, ...], out_axes: int | None
+) -> str:
+    """Which of the rules for axes a choice breaks, in words."""
+    if all(axis is None for axis in in_axes):
+        return "`None` for every argument leaves nothing to map over; give at least one argument an axis."
+    for argument, axis in zip(function.arguments, in_axes, strict=True):
+        if axis is not None and axis > len(argument.shape):
+            return (
+                f"For one example `{argument.name}` has {len(argument.shape)} axes, so with the batch it has "
+                f"{len(argument.shape) + 1}, and axis {axis} cannot be among them; take a lower one."
+            )
+    if out_axes is None:
+        return (
+            "`out_axes=None` promises that the result is the same for every example. Here it depends on the mapped "
+            "arguments, so it needs a batch axis: take 0."
+        )
+    return "The result of one example has too few axes to put the batch there; take `out_axes=0`."
+
+
 def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable[[], Any]]:
     """The same batch computed in five ways, each as a call without arguments.
 
@@ -129,7 +185,7 @@ def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable
     ]
     examples = jax.device_put(split, device)
     mapped = jax.vmap(function.fun, in_axes=axes)
-    one, all_at_once = jax.jit(function.fun), jax.jit(mapped)
+    one, all_at_once = jax.jit(function.fun), batched(function.fun, axes, 0)
     return {
         "Python loop of jit(f)": lambda: [one(*example) for example in examples],
         "vmap(f), eager": lambda: mapped(*args),

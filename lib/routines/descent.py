@@ -1,15 +1,17 @@
-"""Gradient descent from many starting points at once, on the functions of `functions.py`."""
+"""`jit(grad(f))` for the functions of `functions.py`: at a point, and descending from many at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.routines.functions import FUNCTIONS
+from lib.routines.functions import FUNCTIONS, central_difference
 from lib.routines.problem import Metrics, TrainState, new_state
 
 CURVES = 16
@@ -20,6 +22,24 @@ GRID = 56
 """Cells a side of the picture of a function of two variables."""
 
 
+@cache
+def compiled_gradient(name: str):
+    """The composition itself: the function of the derivative, compiled at its first call."""
+    return jax.jit(jax.grad(FUNCTIONS[name].at))
+
+
+def gradient_report(name: str, point: tuple[float, ...], constants: tuple[float, ...]) -> dict[str, Any]:
+    """The gradient at a point in three ways: automatic, in closed form, by central differences."""
+    function = FUNCTIONS[name]
+    at, given = jnp.array(point, jnp.float32), tuple(jnp.float32(c) for c in constants)
+    return {
+        "f": function.at(at, given),
+        "automatic": compiled_gradient(name)(at, given),
+        "closed form": np.array(function.gradient(*point, *constants), float),
+        "central difference": central_difference(function, point, constants),
+    }
+
+
 def descent_step(f, points: Float[Array, "batch variables"], learning_rate):
     """One step from every point: `vmap` over points of `value_and_grad` of a function of one point."""
     values, grads = jax.vmap(jax.value_and_grad(f))(points)
@@ -28,7 +48,10 @@ def descent_step(f, points: Float[Array, "batch variables"], learning_rate):
 
 @dataclass(frozen=True)
 class Descent:
-    """Minimises a function of `FUNCTIONS` from `batch_size` points, uniform in its domain."""
+    """Minimises a function of `FUNCTIONS` from `batch_size` points, uniform in its domain.
+
+    The data are the function's constants, so that another constant compiles nothing.
+    """
 
     function: str
     batch_size: int
@@ -37,14 +60,15 @@ class Descent:
     def lineage(self) -> Any:
         return self  # the points are the state: another number of them is another run
 
-    def init(self, key: Key[Array, ""], data: tuple = ()) -> TrainState:
+    def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         f = FUNCTIONS[self.function]
         low, high = f.domain
         points = jax.random.uniform(key, (self.batch_size, len(f.variables)), minval=low, maxval=high)
         return new_state({"points": points}, key)
 
     def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
-        points, values = descent_step(FUNCTIONS[self.function].at, state.params["points"], learning_rate)
+        f = partial(FUNCTIONS[self.function].at, constants=data)
+        points, values = descent_step(f, state.params["points"], learning_rate)
         metrics = {
             "loss": values.mean(),
             "lowest": values.min(),
@@ -53,28 +77,33 @@ class Descent:
         }
         return state._replace(params={"points": points}, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple = ()) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
         points = state.params["points"][:DRAWN]
-        return {"points": points, "values": jax.vmap(FUNCTIONS[self.function].at)(points)}
+        return {"points": points, "values": jax.vmap(partial(FUNCTIONS[self.function].at, constants=data))(points)}
 
 
-def curve(name: str, samples: int = 240) -> dict[str, Array]:
-    """f, f' and f'' of a function of one variable over its domain, float32[samples] each."""
-    f = FUNCTIONS[name]
-    xs = jnp.linspace(*f.domain, samples)
-    at = lambda x: f.at(x[None])  # noqa: E731
+@partial(jax.jit, static_argnames=("name", "samples"))
+def curve(name: str, constants: tuple, samples: int = 160) -> dict[str, Array]:
+    """f and its first and second derivative over the domain of a function of one variable, float32[samples] each."""
+    function = FUNCTIONS[name]
+    xs = jnp.linspace(*function.domain, samples)
+
+    def f(x):
+        return function.at(x[None], constants)
+
     return {
         "x": xs,
-        "f": jax.vmap(at)(xs),
-        "f'": jax.vmap(jax.grad(at))(xs),
-        "f''": jax.vmap(jax.grad(jax.grad(at)))(xs),
+        "f": jax.vmap(f)(xs),
+        "df": jax.vmap(jax.grad(f))(xs),
+        "d2f": jax.vmap(jax.grad(jax.grad(f)))(xs),
     }
 
 
-def surface(name: str, cells: int = GRID) -> Float[Array, "cells cells"]:
+@partial(jax.jit, static_argnames=("name", "cells"))
+def surface(name: str, constants: tuple, cells: int = GRID) -> Float[Array, "cells cells"]:
     """The values at the centres of a grid over the domain; rows go with the second variable."""
-    f = FUNCTIONS[name]
-    low, high = f.domain
+    function = FUNCTIONS[name]
+    low, high = function.domain
     centres = low + (jnp.arange(cells) + 0.5) * (high - low) / cells
     xs, ys = jnp.meshgrid(centres, centres)
-    return jax.vmap(jax.vmap(lambda x, y: f.at(jnp.stack([x, y]))))(xs, ys)
+    return jax.vmap(jax.vmap(lambda x, y: function.at(jnp.stack([x, y]), constants)))(xs, ys)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -60,11 +59,11 @@ class ScalarFunction:
     Attributes:
         fun: scalars to a scalar, in JAX.
         formula: LaTeX.
-        gradient: NumPy, the closed form; as many values as there are variables.
+        gradient: the closed form in NumPy, of all arguments; as many values as there are variables.
         variables: the names of the arguments that are differentiated, the first ones of `fun`.
         point: where the page starts, one number a variable.
         domain: (low, high), the same for every variable.
-        constants: further arguments of `fun`, by name, held fixed.
+        constants: further arguments of `fun`, which are held fixed, and their usual values.
         learning_rate: one with which descent gets somewhere, for the hint on the page.
     """
 
@@ -77,9 +76,9 @@ class ScalarFunction:
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
 
-    def at(self, point: Float[Array, " variables"], *constants: Array) -> Float[Array, ""]:
+    def at(self, point: Float[Array, " variables"], constants: tuple = ()) -> Float[Array, ""]:
         """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
-        return self.fun(*point, *(constants or self.constants.values()))
+        return self.fun(*point, *constants)
 
 
 FUNCTIONS: dict[str, ScalarFunction] = {
@@ -143,13 +142,15 @@ FUNCTIONS: dict[str, ScalarFunction] = {
 }  # fmt: skip
 
 
-def central_difference(function: ScalarFunction, point: tuple[float, ...]) -> np.ndarray:
+def central_difference(function: ScalarFunction, point: tuple[float, ...], constants: tuple[float, ...]) -> np.ndarray:
     """The gradient by central differences in float32, the precision that the page computes in.
 
     The step is `cbrt(eps) * max(1, |x|)`, which balances the error of the formula, of order step squared,
     against that of rounding, of order eps / step.
     """
     at = np.asarray(point, np.float32)
-    step = np.cbrt(np.finfo(np.float32).eps) * np.maximum(1.0, np.abs(at))
-    ahead, behind = (jax.vmap(function.at)(at + sign * np.diag(step).astype(np.float32)) for sign in (1, -1))
-    return (np.asarray(ahead, np.float64) - np.asarray(behind, np.float64)) / (2 * step)
+    steps = np.cbrt(np.finfo(np.float32).eps) * np.maximum(1.0, np.abs(at))
+    moves = np.diag(steps).astype(np.float32)
+    ahead = [float(function.at(at + move, constants)) for move in moves]
+    behind = [float(function.at(at - move, constants)) for move in moves]
+    return (np.array(ahead) - np.array(behind)) / (2 * steps)

@@ -79,6 +79,27 @@ def example_gradient_norms(w, inputs, targets) -> Float[Array, " batch"]:
     return jnp.linalg.norm(grads, axis=1)
 
 
+def gradient_report(batch_size: int, seed: int) -> dict[str, Any]:
+    """The gradient at `w = 0` of the summed loss of the first examples in each of the `WAYS`, and `norms`."""
+    inputs, targets = (jnp.array(a[:batch_size]) for a in regression_data(seed))
+    w = jnp.zeros(FEATURES)
+    report: dict[str, Any] = {}
+    for name, (way, whole) in WAYS.items():
+        report[name] = (jax.jit(way) if whole else way)(w, inputs, targets)
+    return report | {"norms": jax.jit(example_gradient_norms)(w, inputs, targets)}
+
+
+def four_steps(batch_size: int) -> tuple[tuple[str, str], ...]:
+    """The composition step by step: code, and what goes in and comes out of it."""
+    args = f"(5,), ({batch_size}, 5), ({batch_size},)"
+    return (
+        ("losses = vmap(example_loss, in_axes=(None, 0, 0))", f"{args} → ({batch_size},)"),
+        ("total = lambda w, X, y: losses(w, X, y).sum()", f"{args} → ()"),
+        ("gradient = grad(total)", f"{args} → (5,)"),
+        ("compiled = jit(gradient)", f"{args} → (5,)"),
+    )
+
+
 @lru_cache(maxsize=16)
 def regression_data(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """float32[1024, 5] inputs and float32[1024] targets: `X @ TRUE_WEIGHTS` plus normal noise of 0.3."""

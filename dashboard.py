@@ -1,0 +1,5 @@
+"""Start with `streamlit run dashboard.py`."""
+
+from lib.ui import frame
+
+frame.run()

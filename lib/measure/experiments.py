@@ -1,0 +1,48 @@
+"""What the Measure buttons measure: each yields records, and places its arrays on the device it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lib.measure.timing import compare, profile_rows, sweep
+from lib.routines import batching, linear_regression
+from lib.routines.functions import FUNCTIONS
+
+Rows = Iterator[dict[str, Any]]
+
+
+def gradient_phases(device: jax.Device, name: str, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
+    """`jit(grad(f))` by phases, and `grad(f)` without `jit`."""
+    args = jax.device_put((np.array(point, np.float32), tuple(np.float32(c) for c in constants)), device)
+    yield from profile_rows(jax.grad(FUNCTIONS[name].at), args, "jit(grad(f))", "grad(f)")
+
+
+def batching_sweep(device: jax.Device, name: str, batch_size: int) -> Rows:
+    """Five ways to compute a batch, at powers of two up to the batch size."""
+    sizes = [2**i for i in range(batch_size.bit_length())]
+    yield from sweep(lambda size: batching.rivals(name, size, device), sizes)
+
+
+def gradient_ways(device: jax.Device, batch_size: int, seed: int) -> Rows:
+    """Four ways to the gradient of the summed loss of a batch."""
+    inputs, targets = (a[:batch_size] for a in linear_regression.regression_data(seed))
+    args = jax.device_put((np.zeros(linear_regression.FEATURES, np.float32), inputs, targets), device)
+    calls = {}
+    for label, (way, whole) in linear_regression.WAYS.items():
+        fun = jax.jit(way) if whole else way
+        calls[f"jit: {label}" if whole else f"{label} of jitted gradients"] = lambda fun=fun: fun(*args)
+    calls["eager: grad of the batch loss"] = lambda: linear_regression.grad_of_batch_loss(*args)
+    yield from compare(calls)
+
+
+def train_step_phases(device: jax.Device, problem: Any, data: Any, seed: int) -> Rows:
+    """One step of a problem by phases."""
+    data = jax.device_put(data, device)
+    state = jax.device_put(jax.jit(problem.init)(jax.random.key(seed), data), device)
+    args = (state, data, jax.device_put(jnp.float32(0.01), device))
+    yield from profile_rows(problem.step, args, "jit(step)", "step")

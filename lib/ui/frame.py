@@ -1,0 +1,82 @@
+"""The frame around every page: navigation, title, shared controls.
+
+Streamlit serves `pages/` by itself until some script has called `st.navigation`: a process that is first
+asked for `/training` would run that file bare. So each page begins with `begin`, which, outside the
+frame, registers the navigation and starts over inside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from lib.ui import style
+from lib.ui.controls import Controls, shared_controls
+
+PAGES = Path(__file__).parents[2] / "pages"
+SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
+"""The first digit of a file's number says which section it belongs to. Page 00 is the home page."""
+
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+def page_files() -> list[Path]:
+    """Every lesson, in teaching order."""
+    return sorted(PAGES.glob("[0-9][0-9]_*.py"))
+
+
+@cache
+def title_of(file: Path) -> str:
+    """The first line of a page's docstring."""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or file.stem
+    return docstring.splitlines()[0]
+
+
+def _pages() -> dict[str, list[Any]]:
+    sections: dict[str, list[Any]] = {}
+    for number, file in enumerate(page_files()):
+        # The path in the address comes from the file's name, as in Streamlit's own router.
+        page = st.Page(file, title=title_of(file), default=number == 0)
+        sections.setdefault(SECTIONS[file.name[0]] if number else "", []).append(page)
+    return sections
+
+
+def run() -> None:
+    """The whole of `dashboard.py`."""
+    st.set_page_config(page_title="JAX, live", page_icon=":material/bolt:", layout="wide")
+    page = st.navigation(_pages())
+    style.inject()
+    controls = shared_controls()
+    st.session_state["_controls"] = controls
+    token = _inside.set(True)
+    try:
+        page.run()
+    finally:
+        _inside.reset(token)
+
+
+def begin(docstring: str) -> Controls:
+    """The first call of each page: shows its docstring as title, idea and references.
+
+    Returns:
+        The shared controls as they are set.
+    """
+    if not _inside.get():
+        st.navigation(_pages())
+        st.rerun()
+    title, _, rest = inspect.cleandoc(docstring).partition("\n")
+    idea, _, references = rest.partition("References:")
+    st.title(title, anchor=False)
+    st.markdown(idea.strip())
+    links = re.findall(r"(\S[^\n]*?): (https?://\S+)", references)
+    if links:
+        st.caption("Read on: " + " · ".join(f"[{text}]({url})" for text, url in links))
+    controls: Controls = st.session_state["_controls"]
+    return controls

@@ -1,0 +1,147 @@
+"""A live run on a page: its buttons, its numbers, its charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from lib.live.engine import default_engine
+from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
+from lib.routines.problem import Problem
+from lib.ui.controls import Controls
+from lib.ui.style import duration, quantity, stats
+
+TICK_S = 0.2
+PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "unlimited": None}
+ICONS = {
+    Status.READY: "○",
+    Status.COMPILING: "◌",
+    Status.RUNNING: "●",
+    Status.PAUSED: "‖",
+    Status.FINISHED: "■",
+    Status.DIVERGED: "▲",
+    Status.FAILED: "✕",
+}
+
+
+def session_run(name: str) -> LiveRun:
+    """This visitor's run on the page of that name."""
+    key = f"_run_{name}"
+    if key not in st.session_state:
+        st.session_state[key] = LiveRun(default_engine())
+    run: LiveRun = st.session_state[key]
+    return run
+
+
+def live(
+    name: str,
+    problem: Problem,
+    controls: Controls,
+    draw: Callable[[Snapshot], None],
+    *,
+    data: Any = (),
+    data_id: Any = None,
+    pace: str | None = None,
+    stop_at: int | None = None,
+    extra_stats: Callable[[Snapshot], dict[str, str]] | None = None,
+) -> LiveRun:
+    """Shows a live run of a problem with the settings of the sidebar.
+
+    Args:
+        name: of the page; what its widgets' keys begin with.
+        draw: draws a snapshot. Called five times a second while the run is active, once otherwise.
+        data: a pytree of NumPy arrays; `data_id` tells data apart.
+        pace: the steps a second to begin with, one of `PACES`; None for no such choice.
+        stop_at: the step at which Run ends.
+        extra_stats: further numbers for the row of numbers.
+    """
+    run = session_run(name)
+    steps_per_s: float | None = None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button("Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,))
+        st.button("Pause", key=f"{name}_pause", icon=":material/pause:", on_click=run.pause)
+        st.button("Step", key=f"{name}_step", icon=":material/skip_next:", on_click=run.step)
+        st.button("Reset", key=f"{name}_reset", icon=":material/replay:", on_click=run.reset)
+        if pace is not None:
+            steps_per_s = PACES[
+                st.select_slider(
+                    "Steps a second", list(PACES), pace, key=f"{name}_pace", bind="query-params", width=280
+                )
+            ]
+    run.configure(
+        Spec(problem, controls.device, controls.seed, data, data_id), controls.learning_rate, steps_per_s
+    )
+    ticking = run.look().active
+
+    @st.fragment(run_every=TICK_S if ticking else None)
+    def frame() -> None:
+        snapshot = run.look()
+        _numbers(snapshot, extra_stats)
+        draw(snapshot)
+        _message(snapshot)
+        _compilations(snapshot)
+        if ticking and not snapshot.active:
+            st.rerun()  # the last frame stands: the page needs no timer any more
+
+    frame()
+    return run
+
+
+def _numbers(snapshot: Snapshot, extra: Callable[[Snapshot], dict[str, str]] | None) -> None:
+    status = f"{ICONS[snapshot.status]} {snapshot.status.value}"
+    if snapshot.status is Status.COMPILING:
+        status = f"{ICONS[snapshot.status]} compiling … {snapshot.since_s:.1f} s"
+    elif snapshot.status is Status.FINISHED:
+        status = f"{ICONS[snapshot.status]} finished"
+    loss = f"{snapshot.latest[0]:.4g}" if snapshot.latest is not None else "–"
+    numbers = {"Status": status, "Step": f"{snapshot.step:,}", "Loss": loss}
+    if extra is not None:
+        numbers |= extra(snapshot)
+    numbers |= {
+        "Steps/s": quantity(snapshot.steps_per_s) if snapshot.steps_per_s else "–",
+        "Time a step": duration(snapshot.ms_per_step) if snapshot.ms_per_step else "–",
+        "Learning rate": f"{snapshot.learning_rate:g}",
+    }
+    stats(numbers)
+
+
+def _message(snapshot: Snapshot) -> None:
+    if snapshot.status is Status.FAILED:
+        st.error("The run has ended with this error. Change a setting and press Run, or Reset.")
+        st.code(snapshot.message, language=None)
+    elif snapshot.status is Status.DIVERGED:
+        st.warning(snapshot.message)
+    elif snapshot.message:
+        st.info(snapshot.message)
+
+
+def _compilations(snapshot: Snapshot) -> None:
+    """How often the run was compiled, how long it took, and why."""
+    if not snapshot.compilations:
+        st.caption("Nothing compiled yet. The first Run compiles; the same shapes are then ready for everybody.")
+        return
+    last = snapshot.compilations[-1]
+    phases = last.program.steps.phases
+    split = f"trace {duration(phases.trace_ms)} + lower {duration(phases.lower_ms)} + compile {duration(phases.compile_ms)}"
+    how = "found compiled by an earlier run; then it took" if last.shared else "compiled:"
+    rates = sum(text.startswith("learning rate") for _, text in snapshot.events)
+    times = "time" if rates == 1 else "times"
+    st.caption(
+        f"Programs of this run: **{len(snapshot.compilations)}**. The last, for batch size "
+        f"{snapshot.batch_size} on {snapshot.device}, {how} {split}. "
+        f"Learning rate changed {rates} {times} on the way: **0** compilations."
+    )
+    if len(snapshot.compilations) > 1:
+        with st.expander("Why it compiled again"):
+            for compilation in snapshot.compilations:
+                _why(compilation)
+
+
+def _why(compilation: Compilation) -> None:
+    change = compilation.change or "the first program of this run"
+    cost = "nothing: the program was there" if compilation.shared else duration(compilation.program.steps.phases.total_ms)
+    st.markdown(f"At step {compilation.step:,}: {change}; it cost {cost}.")
+    if compilation.program.steps.reason:
+        st.code(compilation.program.steps.reason, language=None, wrap_lines=True)

@@ -1,0 +1,73 @@
+"""Colours, one for one meaning through the whole app, and the few rules of CSS there are.
+
+The colours are from the palette of Okabe and Ito (2008), made for all kinds of colour vision, with a
+brown and a grey added; they hold on a light and on a dark ground.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+PHASES = {
+    "trace": "#8C8C8C",
+    "lower": "#CC79A7",
+    "compile": "#E69F00",
+    "first run": "#56B4E9",
+    "steady": "#009E73",
+    "dispatch": "#A5682A",
+}
+TRAIN, TEST = "#1F88C9", "#D55E00"
+SERIES = ["#1F88C9", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#A5682A", "#8C8C8C"]
+
+_CSS = """
+<style>
+.stMainBlockContainer { padding-top: 3.2rem; padding-bottom: 3rem; }
+.stats { display: flex; flex-wrap: wrap; gap: .3rem 2rem; align-items: baseline; }
+.stats > div { min-width: 6.2rem; }
+.stats .name { font-size: .8rem; opacity: .7; white-space: nowrap; }
+.stats .value { font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.stats > div:first-child { min-width: 10.5rem; }
+.shapes { border-collapse: collapse; font-size: 1.05rem; }
+.shapes th, .shapes td { padding: .25rem 1.1rem .25rem 0; text-align: left; }
+.shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
+.shapes code { font-size: 1.15rem; }
+.shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
+@media (max-width: 640px) {
+  .stats { gap: .2rem 1rem; } .stats .value { font-size: 1.15rem; } .stats > div { min-width: 5rem; }
+}
+</style>
+"""
+
+
+def inject() -> None:
+    """The rules, once a page."""
+    st.html(_CSS)
+
+
+def stats(numbers: dict[str, str]) -> None:
+    """A row of named numbers, as one element: live pages redraw it five times a second."""
+    cells = "".join(
+        f'<div><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div></div>'
+        for name, value in numbers.items()
+    )
+    st.html(f'<div class="stats">{cells}</div>')
+
+
+def quantity(value: float | None, unit: str = "") -> str:
+    """Three significant digits with an SI prefix, `–` for nothing."""
+    if value is None:
+        return "–"
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {prefix}{unit}".rstrip()
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def duration(ms: float) -> str:
+    """Three significant digits in the unit that suits."""
+    for unit, size in (("s", 1e3), ("ms", 1.0), ("µs", 1e-3)):
+        if ms >= size:
+            return f"{ms / size:.3g} {unit}"
+    return f"{ms * 1e6:.3g} ns"

@@ -1,0 +1,123 @@
+"""jit(vmap(f)): write for one example, run a batch
+
+`vmap` takes a function of one example and gives the function of a batch: it adds a batch axis to every operation
+inside, so there is no loop. `in_axes` says where each argument carries the batch, or `None` where all examples share
+it; `out_axes` says where the result carries it. `jit` then fuses the batched operations into one program.
+
+References:
+    Automatic vectorization: https://docs.jax.dev/en/latest/automatic-vectorization.html
+    jax.vmap: https://docs.jax.dev/en/latest/_autosummary/jax.vmap.html
+"""
+
+import streamlit as st
+
+from lib.live.run import Snapshot
+from lib.measure import experiments
+from lib.routines import batching
+from lib.routines.mistakes import JIT_VMAP
+from lib.ui import charts, frame, panels
+from lib.ui.live_view import live
+
+AXES = ["None", "0", "1"]
+
+controls = frame.begin(__doc__)
+
+left, right = st.columns([1, 1.4], gap="large")
+with left:
+    name = st.selectbox("Function", list(batching.FUNCTIONS), key="batched", bind="query-params")
+    function = batching.FUNCTIONS[name]
+    panels.source(function.fun, batching.batched)
+with right:
+    shown = min(controls.batch_size, 4)
+    slug = function.fun.__name__
+    with st.container(horizontal=True):
+        axes = tuple(
+            st.selectbox(
+                f"in_axes of {argument.name}", AXES, AXES.index(str(axis)), key=f"{slug}_in_{argument.name}",
+                bind="query-params",
+            )
+            for argument, axis in zip(function.arguments, function.in_axes, strict=True)
+        )  # fmt: skip
+        out_axes = st.selectbox("out_axes", AXES, 1, key=f"{slug}_out", bind="query-params")
+    in_axes = tuple(None if axis == "None" else int(axis) for axis in axes)
+    result_axis = None if out_axes == "None" else int(out_axes)
+
+    def draw_mapped(mapped: batching.Mapped) -> None:
+        panels.shapes(mapped.inputs, mapped.output, function.fun.__name__)
+        if mapped.error:
+            st.code(f"{mapped.error}: {mapped.text}", language=None, wrap_lines=True)
+            st.info(mapped.explanation)
+        else:
+            st.markdown(f"The result for a batch of {shown}, on {controls.device_name}:")
+            st.code(mapped.text, language=None)
+
+    panels.answer(draw_mapped, controls.device, batching.try_axes, name, in_axes, result_axis, shown)
+
+st.subheader("Timings: five ways to compute a batch", anchor=False)
+
+
+def draw_sweep(records: list) -> None:
+    spec = charts.sweep_spec("Time for the whole batch", batching.RIVALS, "batch size (log scale)")
+    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "low_ms", "high_ms", "variant")}
+    st.progress(
+        min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
+        f"batch size {records[-1]['size']:,}",
+    )
+    charts.show(spec, "Time against batch size for five ways", sweep=columns)
+    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == records[-1]["size"]}
+    loop, compiled = last.get("Python loop of jit(f)"), last.get("jit(vmap(f))")
+    if loop and compiled:
+        st.markdown(
+            f"At batch size **{records[-1]['size']:,}**, `jit(vmap(f))` is **{loop / compiled:,.1f} times** as fast as "
+            "the Python loop over the jitted function."
+        )
+
+
+panels.measure(
+    "sweep", controls, draw_sweep,
+    f"Every power of two up to Batch size ({controls.batch_size:,}), each way blocked and timed in turns.",
+    experiments.batching_sweep, name, controls.batch_size,
+)  # fmt: skip
+
+st.subheader("Live: many models trained at once", anchor=False)
+st.markdown(
+    "**Batch size** small networks with different starting points learn the same sine. One `vmap` over the models turns "
+    "the step of one into the step of all: same code, one more axis."
+)
+with st.expander("The routine"):
+    panels.source(batching.predict, batching.model_loss, batching.ensemble_step)
+log = st.toggle("Logarithmic loss axis", True, key="ensemble_log", bind="query-params")
+
+
+def draw_run(snapshot: Snapshot) -> None:
+    fit, loss = st.columns(2)
+    inputs, targets = batching.sine_data()
+    with fit:
+        preds = snapshot.picture["preds"] if snapshot.picture else targets[None, :0]
+        charts.fits("What the models predict, and the sine", inputs, targets, preds, height=440)
+    with loss:
+        charts.fan("Loss of the models: mean, range, some one by one", "mean squared error", snapshot, log, height=440)
+
+
+live(
+    "ensemble", batching.Ensemble(controls.batch_size), controls, draw_run,
+    data=batching.sine_data(), pace="1000",
+)  # fmt: skip
+
+left, right = st.columns(2, gap="large")
+with left:
+    st.subheader("What to notice", anchor=False)
+    st.markdown(
+        """
+- The function never mentions a batch: `in_axes` alone decides what is walked over and what is shared.
+- A Python loop pays Python and dispatch once an example, so its line rises with the batch from the start.
+  `jit(vmap(f))` stays flat until the arithmetic itself outweighs one dispatch.
+- `vmap` without `jit` dispatches every operation on its own: no loop, but no fusion either.
+- NumPy vectorised by hand is a fair rival on small arrays: nothing to dispatch.
+- Another batch size is another shape, and compiles another program. The learning rate is not, and does not.
+"""
+    )
+with right:
+    st.subheader("Break it", anchor=False)
+    panels.break_it("vmap", JIT_VMAP)
+panels.compile_log_panel()

@@ -1,0 +1,113 @@
+"""jit(grad(vmap(loss))): the gradient of a batch
+
+The loss is written for one example. `vmap` makes it a loss for each example of a batch, a reduction makes one number
+of them, `grad` differentiates that number with respect to the weights, and `jit` compiles the whole. This is what
+every training step in JAX comes down to.
+
+References:
+    Automatic differentiation: https://docs.jax.dev/en/latest/automatic-differentiation.html
+    Per-example gradients: https://docs.jax.dev/en/latest/jacobian-vector-products.html
+"""
+
+import numpy as np
+import streamlit as st
+
+from lib.live.run import Snapshot
+from lib.measure import experiments
+from lib.routines import linear_regression as regression
+from lib.routines.mistakes import JIT_GRAD_VMAP
+from lib.ui import charts, frame, panels
+from lib.ui.live_view import live
+
+controls = frame.begin(__doc__)
+batch_size, seed = min(controls.batch_size, regression.EXAMPLES), controls.seed
+
+left, right = st.columns([1, 1.25], gap="large")
+with left:
+    st.subheader("Four steps", anchor=False)
+    panels.steps(regression.four_steps(batch_size))
+    panels.source(regression.example_loss, regression.batch_loss)
+with right:
+    st.subheader("Four ways to one gradient", anchor=False)
+
+    def draw_ways(report: dict) -> None:
+        grads = {way: report[way] for way in regression.WAYS}
+        table = {"way": list(grads)} | {
+            f"∂/∂w{i}": [f"{grad[i]:.6g}" for grad in grads.values()] for i in range(regression.FEATURES)
+        }
+        st.dataframe(table, hide_index=True)
+        worst = max(np.abs(grad - grads["closed form"]).max() for grad in grads.values())
+        scale = np.abs(grads["closed form"]).max()
+        st.markdown(
+            f"Gradient of the **summed** loss of {batch_size:,} examples at w = 0. Largest difference from the closed "
+            f"form `2 Xᵀ(Xw - y)`: **{worst:.2g}**, which is {worst / scale:.1e} of the largest entry: rounding of float32."
+        )
+        charts.histogram("Length of each example's own gradient", "norm of the gradient", "examples", report["norms"])
+
+    panels.answer(draw_ways, controls.device, regression.gradient_report, batch_size, seed)
+
+st.subheader("Live: SGD towards the least-squares optimum", anchor=False)
+st.markdown(
+    "The gradient of the **sum** is Batch size times that of the **mean**: with the sum, a learning rate that suits one "
+    "batch size is too high for a larger one. With the mean it keeps its meaning."
+)
+with st.container(horizontal=True, vertical_alignment="center"):
+    reduction = st.segmented_control(
+        "Reduction", ["mean", "sum"], default="mean", required=True, key="reduction", bind="query-params"
+    )
+    log = st.toggle("Logarithmic loss axis", True, key="regression_log", bind="query-params")
+optimum, lowest = regression.least_squares(seed)
+
+
+def draw_run(snapshot: Snapshot) -> None:
+    loss, weights = st.columns([1.6, 1])
+    with loss:
+        charts.fan(
+            "Mean squared error over all examples", "mean squared error", snapshot, log,
+            reference=("least squares", lowest), height=420,
+        )  # fmt: skip
+    with weights:
+        w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
+        charts.weights("Weights (dots) and the optimum (bars)", w, optimum, height=420)
+    if snapshot.latest is not None:
+        st.caption(f"Dashed: the least-squares optimum, {lowest:.6f}. The run is {snapshot.latest[0] - lowest:.3g} above it.")
+    else:
+        st.caption(f"Dashed: the least-squares optimum, {lowest:.6f}, which no weights beat.")
+
+
+live(
+    "regression", regression.LinearRegression(controls.batch_size, reduction), controls, draw_run,
+    data=regression.regression_data(seed), data_id=seed, pace="100",
+)  # fmt: skip
+
+st.subheader("Timings", anchor=False)
+
+
+def draw_timings(records: list) -> None:
+    charts.timings("The gradient of one batch, in the steady state", records)
+    if records:
+        st.caption(f"Medians of {records[0]['samples']} samples each, taken in turns, with quartiles.")
+
+
+panels.measure(
+    "ways", controls, draw_timings, f"The ways above on {batch_size:,} examples, blocked, in turns.",
+    experiments.gradient_ways, batch_size, seed,
+)  # fmt: skip
+
+left, right = st.columns(2, gap="large")
+with left:
+    st.subheader("What to notice", anchor=False)
+    st.markdown(
+        """
+- `in_axes=(None, 0, 0)`: the weights are shared, inputs and targets are walked over.
+- The gradient of the sum is the sum of the gradients: `grad(vmap)` and `vmap(grad)` agree to rounding. The second
+  also has each example's own gradient, for clipping or for finding outliers, and pays for it in memory.
+- Sum at learning rate η and mean at learning rate Batch size × η take the same steps.
+- SGD does not settle at the optimum with a constant rate: it hovers above, closer with a lower rate or a larger batch.
+- A Python loop over a jitted gradient pays one dispatch an example.
+"""
+    )
+with right:
+    st.subheader("Break it", anchor=False)
+    panels.break_it("ways", JIT_GRAD_VMAP)
+panels.compile_log_panel()
