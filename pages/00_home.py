@@ -1,8 +1,8 @@
 """JAX's transformations, live
 
 Functions that make functions: `grad` differentiates, `vmap` adds a batch axis, `jit` compiles, and they nest in any
-order. Each page runs one nesting on this machine, shows its real code, and times it honestly. Batch size, learning
-rate, device and seed are set on the left, for all pages.
+order. Each page runs one nesting on this machine, shows its real code and times it honestly. Batch size, learning
+rate, device and seed are set at the side, for all pages; the address keeps them, so a link shares them.
 
 References:
     JAX documentation: https://docs.jax.dev/
@@ -10,6 +10,33 @@ References:
 
 import streamlit as st
 
-from lib.ui import frame
+from lib.live.run import Snapshot
+from lib.routines import datasets, networks, training
+from lib.ui import charts, frame, home
+from lib.ui import training_view as view
+from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)
+
+left, right = st.columns([1.15, 1], gap="large")
+with left:
+    home.composition_map()
+with right:
+    home.machine()
+
+st.subheader("Train a small network now", anchor=False)
+dataset = datasets.load("XOR", controls.seed)
+task = training.Training(
+    networks.Network(2, 1, 2, 8, "tanh"), dataset.digest, dataset.classes, dataset.picture, "Adam", controls.batch_size
+)
+
+
+def draw(snapshot: Snapshot) -> None:
+    loss, picture = st.columns([1.3, 1], gap="medium")
+    with loss:
+        view.draw_loss(snapshot, "step", log=True)
+    with picture:
+        view.draw_picture(dataset, snapshot)
+
+
+live("home", task, controls, draw, data=dataset.arrays, data_id=dataset.digest)

@@ -133,11 +133,9 @@ panels.measure(
     experiments.gradient_phases, name, point, constants,
 )  # fmt: skip
 
-left, right = st.columns(2, gap="large")
-with left:
-    st.subheader("What to notice", anchor=False)
-    st.markdown(
-        """
+st.subheader("What to notice", anchor=False)
+st.markdown(
+    """
 - The automatic derivative agrees with the closed form to the rounding of float32; the central difference is thousands
   of times less exact.
 - Compilation costs as much as thousands of calls: it pays from the second call on, as long as shapes stay the same.
@@ -145,8 +143,7 @@ with left:
 - Change the learning rate during a run: the next steps take it, and nothing compiles.
 - Descent finds a minimum near where it starts, not the lowest one: see the double well and Himmelblau's four.
 """
-    )
-with right:
-    st.subheader("Break it", anchor=False)
-    panels.break_it("grad", JIT_GRAD)
+)
+st.subheader("Break it", anchor=False)
+panels.break_it("grad", JIT_GRAD)
 panels.compile_log_panel()

@@ -104,11 +104,9 @@ live(
     data=batching.sine_data(), pace="1000",
 )  # fmt: skip
 
-left, right = st.columns(2, gap="large")
-with left:
-    st.subheader("What to notice", anchor=False)
-    st.markdown(
-        """
+st.subheader("What to notice", anchor=False)
+st.markdown(
+    """
 - The function never mentions a batch: `in_axes` alone decides what is walked over and what is shared.
 - A Python loop pays Python and dispatch once an example, so its line rises with the batch from the start.
   `jit(vmap(f))` stays flat until the arithmetic itself outweighs one dispatch.
@@ -116,8 +114,7 @@ with left:
 - NumPy vectorised by hand is a fair rival on small arrays: nothing to dispatch.
 - Another batch size is another shape, and compiles another program. The learning rate is not, and does not.
 """
-    )
-with right:
-    st.subheader("Break it", anchor=False)
-    panels.break_it("vmap", JIT_VMAP)
+)
+st.subheader("Break it", anchor=False)
+panels.break_it("vmap", JIT_VMAP)
 panels.compile_log_panel()

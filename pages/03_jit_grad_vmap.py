@@ -94,11 +94,9 @@ panels.measure(
     experiments.gradient_ways, batch_size, seed,
 )  # fmt: skip
 
-left, right = st.columns(2, gap="large")
-with left:
-    st.subheader("What to notice", anchor=False)
-    st.markdown(
-        """
+st.subheader("What to notice", anchor=False)
+st.markdown(
+    """
 - `in_axes=(None, 0, 0)`: the weights are shared, inputs and targets are walked over.
 - The gradient of the sum is the sum of the gradients: `grad(vmap)` and `vmap(grad)` agree to rounding. The second
   also has each example's own gradient, for clipping or for finding outliers, and pays for it in memory.
@@ -106,8 +104,7 @@ with left:
 - SGD does not settle at the optimum with a constant rate: it hovers above, closer with a lower rate or a larger batch.
 - A Python loop over a jitted gradient pays one dispatch an example.
 """
-    )
-with right:
-    st.subheader("Break it", anchor=False)
-    panels.break_it("ways", JIT_GRAD_VMAP)
+)
+st.subheader("Break it", anchor=False)
+panels.break_it("ways", JIT_GRAD_VMAP)
 panels.compile_log_panel()

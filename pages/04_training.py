@@ -1,6 +1,99 @@
-"""y
+"""Training: all transformations in one loop
 
-text
+A network is a function of parameters and one input. `vmap` makes it a function of a batch, `grad` of its loss tells
+every parameter where to go, an optimizer makes steps of that, and `jit` compiles the step, here together with a loop
+over many of them. Nothing else is needed, and nothing is hidden.
+
+References:
+    Training a neural network: https://docs.jax.dev/en/latest/notebooks/neural_network_with_tfds_data.html
+    Optax: https://optax.readthedocs.io/
 """
-from lib.ui import frame
+
+import streamlit as st
+
+from lib.live.run import AXES, Snapshot
+from lib.measure import experiments
+from lib.routines import networks, problem, training
+from lib.ui import charts, frame, panels
+from lib.ui import training_view as view
+from lib.ui.live_view import live
+from lib.ui.style import quantity
+
 controls = frame.begin(__doc__)
+
+left, right = st.columns([1.25, 1], gap="large")
+with left:
+    view.choose_preset()
+    dataset = view.choose_data(controls)
+    if dataset is None:
+        st.stop()
+    task = view.choose_network(dataset, controls.batch_size)
+with right:
+    panels.source(training.train_step)
+    with st.expander("The network and the loop"):
+        panels.source(networks.forward, training.loss_fn, problem.train_steps)
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    axis = st.segmented_control(
+        "Loss against", AXES, default="step", required=True, key="axis", bind="query-params",
+        format_func=charts.AXIS_TITLES.__getitem__,
+    )  # fmt: skip
+    log = st.toggle("Logarithmic loss axis", True, key="training_log", bind="query-params")
+    stop_at = st.number_input(
+        "Stop at step", 1, 100_000_000, None, 1000, key="stop_at", bind="query-params", placeholder="never", width=200
+    )
+
+
+def numbers(snapshot: Snapshot) -> dict[str, str]:
+    seen = dict(zip(snapshot.seen_series, (snapshot.seen_values[-1] if len(snapshot.seen_values) else ()), strict=False))
+    shown = {"Test loss": f"{seen['test_loss']:.4g}" if seen else "–"}
+    if dataset.classes:
+        shown["Train accuracy"] = f"{seen['train_accuracy']:.1%}" if seen else "–"
+        shown["Test accuracy"] = f"{seen['test_accuracy']:.1%}" if seen else "–"
+    return shown | {"Examples/s": quantity(snapshot.steps_per_s * snapshot.batch_size) if snapshot.steps_per_s else "–"}
+
+
+def draw(snapshot: Snapshot) -> None:
+    loss, picture = st.columns([1.3, 1], gap="medium")
+    with loss:
+        view.draw_loss(snapshot, axis, log)
+    with picture:
+        view.draw_picture(dataset, snapshot)
+
+
+run = live(
+    "training", task, controls, draw, data=dataset.arrays, data_id=dataset.digest, stop_at=stop_at,
+    extra_stats=numbers,
+)  # fmt: skip
+label = f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network.depth}×{task.network.width} {task.network.activation}"
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.button("Pin", key="training_pin", icon=":material/push_pin:", on_click=lambda: view.pin(run.look(), label))
+    st.button("Unpin all", key="training_unpin", on_click=view.unpin)
+    st.caption("Pin keeps this run's loss curve in the chart, to compare the next one with.")
+
+st.subheader("Timings", anchor=False)
+panels.measure(
+    "training", controls, lambda records: charts.timings("One training step, by phases", records),
+    "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
+    experiments.train_step_phases, task, dataset.arrays, controls.seed,
+    about=(task, controls.seed),
+)  # fmt: skip
+
+st.subheader("What to notice", anchor=False)
+st.markdown(
+    """
+- The learning rate is an argument of the compiled loop: change it during the run, and the next steps take it. Batch
+  size, width and depth are shapes: they compile another program, and the line below the charts says for how long.
+- Small batches are quick and noisy, large ones slow and smooth. Compare them against examples seen, then against
+  seconds: the winner may change.
+- The training loss is that of one batch, the test loss that of examples that were never trained on. Where they part,
+  the network learns the examples by heart.
+- Thousands of steps run in one compiled loop, so Python is not in the way; the eager step above shows what it costs.
+"""
+)
+st.subheader("Break it", anchor=False)
+st.markdown(
+    "Choose one of the presets marked ✗ at the top and press Run: too high a rate, weights that start at zero, units that "
+    "are off for ever, too little data. Each says why it fails and what mends it."
+)
+panels.compile_log_panel()

@@ -154,16 +154,19 @@ def request_program(
 
 def start_state(program: Program, seed: int, data: Any) -> TrainState:
     """The state before the first step."""
-    seed, data = jax.device_put((np.uint32(seed), data), program.device)
-    return jax.block_until_ready(program.start(seed, data))
+    return jax.block_until_ready(program.start(jax.device_put(np.uint32(seed), program.device), data))
 
 
 def compute_chunk(
     program: Program, state: TrainState, data: Any, learning_rate: float, num_steps: int, want_picture: bool
 ) -> Chunk:
-    """Takes `num_steps` steps, or as many as stay finite. A pure function of its arguments, but for the clock."""
-    # A state may come from another device: the run's device has been changed.
-    state, data, rate = jax.device_put((state, data, np.float32(learning_rate)), program.device)
+    """Takes `num_steps` steps, or as many as stay finite. A pure function of its arguments, but for the clock.
+
+    Args:
+        state: on any device: the run's device may have been changed since.
+        data: on the program's device.
+    """
+    state, rate = jax.device_put((state, np.float32(learning_rate)), program.device)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, dict[str, np.ndarray], np.ndarray]:
         count_there = jax.device_put(np.int32(count), program.device)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +54,11 @@ class Spec:
     seed: int
     data: Any = ()
     data_id: Any = None
+
+    @cached_property
+    def placed_data(self) -> Any:
+        """The data on the device."""
+        return jax.device_put(self.data, self.device)
 
     @property
     def lineage(self) -> Any:
@@ -348,8 +354,8 @@ class LiveRun:
         program: Program, state: TrainState | None, spec: Spec, learning_rate: float, count: int, want_picture: bool
     ) -> Chunk:
         if state is None:
-            state = start_state(program, spec.seed, spec.data)
-        return compute_chunk(program, state, spec.data, learning_rate, count, want_picture)
+            state = start_state(program, spec.seed, spec.placed_data)
+        return compute_chunk(program, state, spec.placed_data, learning_rate, count, want_picture)
 
     def _took_chunk(self, chunk: Chunk) -> None:
         assert self._spec is not None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-MAX_CSV_BYTES = 5_000_000
+MAX_CSV_BYTES = 5 * 2**20
 MAX_CSV_CELLS = 1_000_000
 MAX_CSV_COLUMNS = 200
 MAX_CLASSES = 20
 MAX_BATCH_SIZE = 4096
+PASSES = 8
+"""Shuffled passes over the examples, after which the order repeats."""
 GRID = 44
 """Cells a side of the decision surface."""
 CURVE_POINTS = 160
@@ -61,6 +64,36 @@ class Dataset:
         if self.classes:
             return "surface" if self.features == 2 else "classes"
         return "curve" if self.features == 1 else "scatter"
+
+    @cached_property
+    def grid(self) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+        """Where to evaluate a model for the picture: float32[points, features], and the ranges in x and y."""
+        inputs = np.concatenate([self.train[0], self.test[0]])
+        low, high = inputs.min(0), inputs.max(0)
+        margin = 0.08 * np.where(high > low, high - low, 1.0)
+        low, high = low - margin, high + margin
+        if self.picture == "curve":
+            grid = np.linspace(low, high, CURVE_POINTS)
+            return grid.astype(np.float32), (float(low[0]), float(high[0])), (0.0, 1.0)
+        if self.picture != "surface":
+            return np.zeros((0, self.features), np.float32), (0.0, 1.0), (0.0, 1.0)
+        centres = low + (np.arange(GRID)[:, None] + 0.5) * (high - low) / GRID
+        xs, ys = np.meshgrid(centres[:, 0], centres[:, 1])
+        grid = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
+        return grid, (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        """What `training.Training` trains on, as NumPy arrays.
+
+        `train`, `test`, `grid`, and `order`: eight shuffled passes over the training examples, and their
+        beginning once more, so that a batch is a slice of it wherever it starts.
+        """
+        rng = np.random.default_rng(zlib.crc32(self.digest.encode()))
+        n = len(self.train[0])
+        order = np.concatenate([rng.permutation(n) for _ in range(PASSES)]).astype(np.int32)
+        order = np.resize(order, PASSES * n + MAX_BATCH_SIZE)
+        return {"train": self.train, "test": self.test, "grid": self.grid[0], "order": order}
 
 
 def _circles(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +175,7 @@ def read_csv(content: bytes) -> pd.DataFrame:
         DataError: with one sentence for the visitor.
     """
     if len(content) > MAX_CSV_BYTES:
-        raise DataError(f"The file has {len(content) / 1e6:.1f} MB; take one of at most {MAX_CSV_BYTES / 1e6:.0f} MB.")
+        raise DataError(f"The file has {len(content) / 2**20:.1f} MB; take one of at most {MAX_CSV_BYTES / 2**20:.0f} MB.")
     if not content.strip():
         raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
     try:
@@ -241,33 +274,3 @@ def _targets(column: pd.Series, name: str) -> tuple[int, tuple[str, ...], np.nda
     if len(values) == 1:
         raise DataError(f"The target '{name}' is {values[0]} in every row; there is nothing to learn.")
     return len(values), tuple(str(v) for v in values), codes.astype(np.float64)
-
-
-def grid_of(dataset: Dataset) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
-    """Where to evaluate the model for the picture: float32[points, features], and its ranges in x and y."""
-    inputs = np.concatenate([dataset.train[0], dataset.test[0]])
-    low, high = inputs.min(0), inputs.max(0)
-    margin = 0.08 * np.where(high > low, high - low, 1.0)
-    low, high = low - margin, high + margin
-    if dataset.picture == "curve":
-        grid = np.linspace(low, high, CURVE_POINTS)
-        return grid.astype(np.float32), (float(low[0]), float(high[0])), (0.0, 1.0)
-    if dataset.picture != "surface":
-        return np.zeros((0, dataset.features), np.float32), (0.0, 1.0), (0.0, 1.0)
-    centres = low + (np.arange(GRID)[:, None] + 0.5) * (high - low) / GRID
-    xs, ys = np.meshgrid(centres[:, 0], centres[:, 1])
-    grid = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
-    return grid, (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
-
-
-def arrays(dataset: Dataset, seed: int) -> dict[str, Any]:
-    """What `training.Training` trains on, as NumPy arrays: train, test, grid and the order of the examples."""
-    rng = np.random.default_rng(seed)
-    n = len(dataset.train[0])
-    order = np.concatenate([rng.permutation(n) for _ in range(8)]).astype(np.int32)
-    return {
-        "train": dataset.train,
-        "test": dataset.test,
-        "grid": grid_of(dataset)[0],
-        "order": np.resize(order, 8 * n + MAX_BATCH_SIZE),
-    }

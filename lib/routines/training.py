@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lib.routines.datasets import PASSES
 from lib.routines.networks import (
     Network,
     batched_forward,
@@ -48,7 +49,7 @@ def train_step(params, opt_state, batch, learning_rate, optimizer, activation: s
 
 @dataclass(frozen=True)
 class Training:
-    """Trains a network on the arrays that `datasets.arrays` makes.
+    """Trains a network on the arrays of a `datasets.Dataset`.
 
     Attributes:
         dataset: hashable; which data, so that other data start anew.
@@ -76,9 +77,8 @@ class Training:
         self, state: TrainState, data: dict[str, Any], learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         inputs, targets = data["train"]
-        # `order` is eight shuffled passes one after the other, and its own beginning once more, so that
-        # a batch is one slice of it wherever it starts. Shuffling inside the loop halves the speed.
-        passes = 8 * inputs.shape[0]
+        # The order comes shuffled: shuffling inside the loop halves the speed.
+        passes = PASSES * inputs.shape[0]
         start = (state.step * self.batch_size) % passes
         rows = jax.lax.dynamic_slice_in_dim(data["order"], start, self.batch_size)
         params, opt_state, loss = train_step(

@@ -52,6 +52,11 @@ def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(values)))
 
 
+def words(values: Any) -> pa.DictionaryArray:
+    """A column of few different words: a byte a row."""
+    return pa.array([str(value) for value in values], pa.dictionary(pa.int8(), pa.string()))
+
+
 # Loss.
 
 
@@ -60,7 +65,7 @@ def lines_spec(
     title: str, x_title: str, y_title: str, log: bool, domain: tuple[str, ...], colors: tuple[str, ...], height: int = 360
 ) -> Spec:
     """Lines of `y` against `x`, one for each `series`; `domain` orders and `colors` colours them."""
-    y_scale = alt.Scale(type="log" if log else "linear", zero=False, nice=not log)
+    y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     chart = (
         alt.Chart(named("lines"))
         .mark_line(strokeWidth=2.5, interpolate="linear", clip=True)
@@ -99,8 +104,8 @@ def fan_spec(title: str, x_title: str, y_title: str, curves: int, log: bool, ref
         reference: what a horizontal line at the data's `reference` stands for, or empty.
     """
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6))
-    y_scale = alt.Scale(type="log" if log else "linear", zero=False, nice=not log)
-    y_axis = alt.Axis(format="~g", tickCount=6)
+    y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
+    y_axis = alt.Axis(tickCount=6)
     base = alt.Chart(named("fan"))
     layers = [
         base.mark_area(opacity=0.15, color=TRAIN, clip=True).encode(
@@ -142,7 +147,7 @@ def fan(title: str, y_title: str, snapshot: Snapshot, log: bool, reference: tupl
 
 
 @cache
-def curve_spec(title: str, height: int = 320) -> Spec:
+def curve_spec(title: str, height: int = 420) -> Spec:
     """A function of one variable with two derivatives (columns `f`, `df`, `d2f`), and a point on it."""
     names = {"f": "f", "df": "f '", "d2f": "f ''"}
     label = " : ".join(f'datum.label == "{column}" ? "{text}"' for column, text in names.items()) + ' : ""'
@@ -233,11 +238,12 @@ def timings_spec(title: str, rows: tuple[str, ...], height: int | None = None) -
         "phase:N", title=None, scale=alt.Scale(domain=list(PHASES), range=list(PHASES.values())), legend=None
     )
     base = alt.Chart(named("timings"))
-    x = alt.X("ms:Q", title="milliseconds (log scale)", scale=alt.Scale(type="log", nice=True), axis=alt.Axis(format="~g"))
+    scale = alt.Scale(type="log", nice=False, padding=70)  # room for the numbers beside the dots
+    x = alt.X("ms:Q", title="milliseconds (log scale)", scale=scale, axis=alt.Axis(format="~g", tickCount=8))
     spread = base.mark_rule(strokeWidth=5, opacity=0.45).encode(alt.X("low:Q", title="milliseconds (log scale)"), y, color, x2="high:Q")
     dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
     text = base.mark_text(align="left", dx=14, fontSize=16).encode(x, y, color, text="text:N")
-    return build(alt.layer(spread, dots, text), height or 46 * len(rows) + 20, title)
+    return build(alt.layer(spread, dots, text), height or 42 * len(rows) + 110, title)
 
 
 def timings(title: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -249,28 +255,28 @@ def timings(title: str, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 @cache
-def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 420) -> Spec:
+def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 500) -> Spec:
     """Time against size, both logarithmic, one line a variant, with quartiles."""
     scale = alt.Scale(domain=list(variants), range=SERIES[: len(variants)])
     base = alt.Chart(named("sweep"))
     x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s"))
     y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
     color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=3))
-    shape = alt.Shape("variant:N", title=None, scale=alt.Scale(domain=list(variants)))
+    shape = alt.Shape("variant:N", legend=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
     spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q")
-    return build(alt.layer(spread, line, dots).resolve_scale(shape="independent"), height, title)
+    return build(alt.layer(spread, line, dots), height, title)
 
 
 @cache
-def histogram_spec(title: str, x_title: str, y_title: str, height: int = 300) -> Spec:
+def histogram_spec(title: str, x_title: str, y_title: str, height: int = 340) -> Spec:
     """Bars between `low` and `high` of height `count`."""
     chart = (
         alt.Chart(named("bins"))
         .mark_bar(color=TRAIN, opacity=0.85)
         .encode(
-            alt.X("low:Q", title=x_title, scale=alt.Scale(nice=False)), alt.X2("high:Q"),
+            alt.X("low:Q", bin="binned", title=x_title), alt.X2("high:Q"),
             alt.Y("count:Q", title=y_title, axis=alt.Axis(tickMinStep=1)),
         )
     )  # fmt: skip

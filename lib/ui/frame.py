@@ -24,6 +24,12 @@ PAGES = Path(__file__).parents[2] / "pages"
 SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
 """The first digit of a file's number says which section it belongs to. Page 00 is the home page."""
 
+ICON = (
+    "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
+    "<path d='M9 0 2 9h5l-1 7 8-10H9z' fill='%230072B2'/></svg>"
+)
+"""Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
+
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
@@ -39,18 +45,23 @@ def title_of(file: Path) -> str:
     return docstring.splitlines()[0]
 
 
+def page_of(path: str) -> Path:
+    """The file of the page at an address such as `jit_grad`."""
+    return next(file for file in page_files() if file.stem[3:] == path)
+
+
 def _pages() -> dict[str, list[Any]]:
     sections: dict[str, list[Any]] = {}
     for number, file in enumerate(page_files()):
         # The path in the address comes from the file's name, as in Streamlit's own router.
-        page = st.Page(file, title=title_of(file), default=number == 0)
+        page = st.Page(file, title=title_of(file).partition(": ")[0], default=number == 0)
         sections.setdefault(SECTIONS[file.name[0]] if number else "", []).append(page)
     return sections
 
 
 def run() -> None:
     """The whole of `dashboard.py`."""
-    st.set_page_config(page_title="JAX, live", page_icon=":material/bolt:", layout="wide")
+    st.set_page_config(page_icon=ICON, layout="wide")
     page = st.navigation(_pages())
     style.inject()
     controls = shared_controls()

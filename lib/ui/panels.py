@@ -75,7 +75,8 @@ def measure(
     draw: Callable[[Records], None],
     hint: str,
     experiment: Callable[..., Iterator[dict[str, Any]]],
-    *args: Hashable,
+    *args: Any,
+    about: Hashable = None,
 ) -> None:
     """A Measure button, and what came of the last press.
 
@@ -84,9 +85,10 @@ def measure(
         draw: draws the records there are, which may be some of all.
         hint: what a press measures.
         experiment: called with the device and `args`, yields the records, with the processor to itself.
+        about: tells the settings apart if `args` cannot be compared.
     """
     key = f"_measurement_{name}"
-    settings = (args, controls.device)
+    settings = (about or args, controls.device)
 
     def press() -> None:
         before: Measurement | None = st.session_state.get(key)

@@ -60,7 +60,7 @@ def quantity(value: float | None, unit: str = "") -> str:
     if value is None:
         return "–"
     for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g} {prefix}{unit}".rstrip()
     return f"{value:.3g} {unit}".rstrip()
 
@@ -68,6 +68,6 @@ def quantity(value: float | None, unit: str = "") -> str:
 def duration(ms: float) -> str:
     """Three significant digits in the unit that suits."""
     for unit, size in (("s", 1e3), ("ms", 1.0), ("µs", 1e-3)):
-        if ms >= size:
+        if ms >= 0.9995 * size:
             return f"{ms / size:.3g} {unit}"
     return f"{ms * 1e6:.3g} ns"
