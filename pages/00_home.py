@@ -12,7 +12,7 @@ import streamlit as st
 
 from lib.live.run import Snapshot
 from lib.routines import datasets, networks, training
-from lib.ui import charts, frame, home
+from lib.ui import frame, home
 from lib.ui import training_view as view
 from lib.ui.live_view import live
 

@@ -146,4 +146,3 @@ st.markdown(
 )
 st.subheader("Break it", anchor=False)
 panels.break_it("grad", JIT_GRAD)
-panels.compile_log_panel()

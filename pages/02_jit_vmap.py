@@ -58,7 +58,9 @@ st.subheader("Timings: five ways to compute a batch", anchor=False)
 
 def draw_sweep(records: list) -> None:
     spec = charts.sweep_spec("Time for the whole batch", batching.RIVALS, "batch size (log scale)")
-    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "low_ms", "high_ms", "variant")}
+    columns = {
+        name: [record[name] for record in records] for name in ("size", "median_ms", "low_ms", "high_ms", "variant")
+    }
     st.progress(
         min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
         f"batch size {records[-1]['size']:,}",
@@ -117,4 +119,3 @@ st.markdown(
 )
 st.subheader("Break it", anchor=False)
 panels.break_it("vmap", JIT_VMAP)
-panels.compile_log_panel()

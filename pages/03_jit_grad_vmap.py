@@ -70,7 +70,9 @@ def draw_run(snapshot: Snapshot) -> None:
         w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
         charts.weights("Weights (dots) and the optimum (bars)", w, optimum, height=420)
     if snapshot.latest is not None:
-        st.caption(f"Dashed: the least-squares optimum, {lowest:.6f}. The run is {snapshot.latest[0] - lowest:.3g} above it.")
+        st.caption(
+            f"Dashed: the least-squares optimum, {lowest:.6f}. The run is {snapshot.latest[0] - lowest:.3g} above it."
+        )
     else:
         st.caption(f"Dashed: the least-squares optimum, {lowest:.6f}, which no weights beat.")
 
@@ -107,4 +109,3 @@ st.markdown(
 )
 st.subheader("Break it", anchor=False)
 panels.break_it("ways", JIT_GRAD_VMAP)
-panels.compile_log_panel()

@@ -21,35 +21,25 @@ from lib.ui.style import quantity
 
 controls = frame.begin(__doc__)
 
-left, right = st.columns([1.25, 1], gap="large")
-with left:
+settings, panel = st.columns([1, 2.9], gap="medium")
+with settings:
     view.choose_preset()
     dataset = view.choose_data(controls)
     if dataset is None:
         st.stop()
     task = view.choose_network(dataset, controls.batch_size)
-with right:
-    panels.source(training.train_step)
-    with st.expander("The network and the loop"):
-        panels.source(networks.forward, training.loss_fn, problem.train_steps)
-
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    axis = st.segmented_control(
-        "Loss against", AXES, default="step", required=True, key="axis", bind="query-params",
-        format_func=charts.AXIS_TITLES.__getitem__,
-    )  # fmt: skip
-    log = st.toggle("Logarithmic loss axis", True, key="training_log", bind="query-params")
     stop_at = st.number_input(
-        "Stop at step", 1, 100_000_000, None, 1000, key="stop_at", bind="query-params", placeholder="never", width=200
+        "Stop at step", 1, 100_000_000, None, 1000, key="stop_at", bind="query-params", placeholder="never"
     )
 
 
 def numbers(snapshot: Snapshot) -> dict[str, str]:
-    seen = dict(zip(snapshot.seen_series, (snapshot.seen_values[-1] if len(snapshot.seen_values) else ()), strict=False))
+    seen = dict(
+        zip(snapshot.seen_series, (snapshot.seen_values[-1] if len(snapshot.seen_values) else ()), strict=False)
+    )
     shown = {"Test loss": f"{seen['test_loss']:.4g}" if seen else "–"}
     if dataset.classes:
-        shown["Train accuracy"] = f"{seen['train_accuracy']:.1%}" if seen else "–"
-        shown["Test accuracy"] = f"{seen['test_accuracy']:.1%}" if seen else "–"
+        shown["Accuracy: train, test"] = f"{seen['train_accuracy']:.1%}, {seen['test_accuracy']:.1%}" if seen else "–"
     return shown | {"Examples/s": quantity(snapshot.steps_per_s * snapshot.batch_size) if snapshot.steps_per_s else "–"}
 
 
@@ -61,15 +51,27 @@ def draw(snapshot: Snapshot) -> None:
         view.draw_picture(dataset, snapshot)
 
 
-run = live(
-    "training", task, controls, draw, data=dataset.arrays, data_id=dataset.digest, stop_at=stop_at,
-    extra_stats=numbers,
-)  # fmt: skip
-label = f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network.depth}×{task.network.width} {task.network.activation}"
-with st.container(horizontal=True, vertical_alignment="center"):
-    st.button("Pin", key="training_pin", icon=":material/push_pin:", on_click=lambda: view.pin(run.look(), label))
-    st.button("Unpin all", key="training_unpin", on_click=view.unpin)
-    st.caption("Pin keeps this run's loss curve in the chart, to compare the next one with.")
+with panel:
+    charted = st.container()  # above the options of its charts
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        axis = st.segmented_control(
+            "Loss against", AXES, default="step", required=True, key="axis", bind="query-params",
+            format_func=charts.AXIS_TITLES.__getitem__,
+        )  # fmt: skip
+        log = st.toggle("Logarithmic loss", True, key="training_log", bind="query-params")
+    with charted:
+        run = live(
+            "training", task, controls, draw, data=dataset.arrays, data_id=dataset.digest, stop_at=stop_at,
+            extra_stats=numbers,
+        )  # fmt: skip
+    view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
+
+st.subheader("The routine", anchor=False)
+left, right = st.columns(2)
+with left:
+    panels.source(networks.forward, training.loss_fn, training.train_step)
+with right:
+    panels.source(problem.train_steps)
 
 st.subheader("Timings", anchor=False)
 panels.measure(
@@ -96,4 +98,3 @@ st.markdown(
     "Choose one of the presets marked ✗ at the top and press Run: too high a rate, weights that start at zero, units that "
     "are off for ever, too little data. Each says why it fails and what mends it."
 )
-panels.compile_log_panel()

@@ -170,7 +170,9 @@ def compute_chunk(
 
     def take(state: TrainState, count: int) -> tuple[TrainState, dict[str, np.ndarray], np.ndarray]:
         count_there = jax.device_put(np.int32(count), program.device)
-        state, buffers, finite = program.steps.compiled(state=state, data=data, learning_rate=rate, num_steps=count_there)
+        state, buffers, finite = program.steps.compiled(
+            state=state, data=data, learning_rate=rate, num_steps=count_there
+        )
         metrics = {name: np.asarray(buffer)[:count] for name, buffer in buffers.items()}
         return jax.block_until_ready(state), metrics, np.asarray(finite)
 

@@ -214,7 +214,7 @@ class LiveRun:
         self._lease = self._clock() + LEASE_S
         self._recent.clear()
         self._paced_from = (self._clock(), self._step)
-        self._advance()
+        self._advance(looked=True)
 
     def pause(self) -> None:
         """Stops after the chunk that is being computed."""
@@ -234,7 +234,7 @@ class LiveRun:
             now = self._clock()
             self._lease = now + LEASE_S
             self._want_picture = True
-            self._advance()
+            self._advance(looked=True)
             nothing = np.empty((0, len(AXES)))
             coordinates, values = self._history.points() if self._history else (nothing, np.empty((0, 0)))
             seen_at, seen = self._seen.points() if self._seen else (nothing, np.empty((0, 0)))
@@ -260,8 +260,11 @@ class LiveRun:
 
     # What the engine does.
 
-    def _advance(self) -> None:
-        """Submits the next piece of work, unless one is under way or none is wanted. Holds the lock."""
+    def _advance(self, looked: bool = False) -> None:
+        """Submits the next piece of work, unless one is under way or none is wanted. Holds the lock.
+
+        A run with a pace goes on at looks alone: else it would take its steps one by one, as each falls due.
+        """
         if self._busy or self._spec is None or self._status not in (Status.RUNNING, Status.COMPILING):
             return
         if self._step >= self._target:
@@ -273,8 +276,9 @@ class LiveRun:
             self._compile()
             return
         count = self._chunk_steps()
-        if count < 1:
-            return  # too early for its pace; the next look goes on
+        if count < 1 or (self._pace is not None and not looked):
+            self._status = Status.RUNNING
+            return
         self._status = Status.RUNNING
         want_picture, self._want_picture = self._want_picture, False
         self._busy = True
@@ -342,11 +346,10 @@ class LiveRun:
         if self._pace is not None:
             since, at = self._paced_from
             due = at + int((self._clock() - since) * self._pace) - self._step
-            if due > self._pace:  # held up for over a second: do not catch up in one leap
+            if due > self._pace:  # a second or more behind: do not catch up in one leap
                 self._paced_from = (self._clock(), self._step)
                 due = 1
-            count = min(max(count, 1), due)
-            return min(count, self._program.steps.capacity, self._target - self._step)
+            return min(max(count, 1), due, self._program.steps.capacity, self._target - self._step)
         return max(1, min(count, self._program.steps.capacity, self._target - self._step))
 
     @staticmethod

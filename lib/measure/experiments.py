@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,11 +33,12 @@ def gradient_ways(device: jax.Device, batch_size: int, seed: int) -> Rows:
     """Four ways to the gradient of the summed loss of a batch."""
     inputs, targets = (a[:batch_size] for a in linear_regression.regression_data(seed))
     args = jax.device_put((np.zeros(linear_regression.FEATURES, np.float32), inputs, targets), device)
-    calls = {}
+    calls: dict[str, Callable[[], Any]] = {
+        "eager: grad of the batch loss": partial(linear_regression.grad_of_batch_loss, *args)
+    }
     for label, (way, whole) in linear_regression.WAYS.items():
-        fun = jax.jit(way) if whole else way
-        calls[f"jit: {label}" if whole else f"{label} of jitted gradients"] = lambda fun=fun: fun(*args)
-    calls["eager: grad of the batch loss"] = lambda: linear_regression.grad_of_batch_loss(*args)
+        name = f"jit: {label}" if whole else f"{label} of jitted gradients"
+        calls[name] = partial(jax.jit(way) if whole else way, *args)
     yield from compare(calls)
 
 

@@ -175,7 +175,9 @@ def read_csv(content: bytes) -> pd.DataFrame:
         DataError: with one sentence for the visitor.
     """
     if len(content) > MAX_CSV_BYTES:
-        raise DataError(f"The file has {len(content) / 2**20:.1f} MB; take one of at most {MAX_CSV_BYTES / 2**20:.0f} MB.")
+        raise DataError(
+            f"The file has {len(content) / 2**20:.1f} MB; take one of at most {MAX_CSV_BYTES / 2**20:.0f} MB."
+        )
     if not content.strip():
         raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
     try:
@@ -225,9 +227,7 @@ def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
     classes, labels, targets = _targets(table[target], target)
     rng = np.random.default_rng(seed)
     digest = hashlib.sha256(inputs.tobytes() + targets.tobytes() + repr((features, target, seed)).encode()).hexdigest()
-    split = _split(
-        inputs, targets, rng, 0.25, classes=classes, names=(*features, target), labels=labels, digest=digest
-    )
+    split = _split(inputs, targets, rng, 0.25, classes=classes, names=(*features, target), labels=labels, digest=digest)
     # The statistics of the training part alone: the test part must stay unseen.
     mean, std = split.train[0].mean(0), split.train[0].std(0)
     scale = lambda x: (x - mean) / np.where(std > 0, std, 1)  # noqa: E731

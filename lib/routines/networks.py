@@ -41,6 +41,9 @@ class Network:
     def sizes(self) -> tuple[int, ...]:
         return (self.features, *[self.width] * self.depth, self.outputs)
 
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes)) + f" {self.activation}"
+
 
 Params = list[dict[str, Any]]
 

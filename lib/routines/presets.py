@@ -49,7 +49,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "learning rate too high": Preset(
         False,
-        {"data": "regression", "depth": 1, "width": 32, "activation": "relu", "optimizer": "SGD", "learning_rate": 10.0},
+        {
+            "data": "regression",
+            "depth": 1,
+            "width": 32,
+            "activation": "relu",
+            "optimizer": "SGD",
+            "learning_rate": 10.0,
+        },
         "Each step overshoots by more than it corrects, so the loss grows until it is no number any more: the run "
         "stops itself and says at which step. A rate of 0.03 learns.",
     ),

@@ -29,7 +29,7 @@ def build(chart: Any, height: int, title: str) -> Spec:
     return (
         chart.properties(height=height, title=title)
         .configure_axis(**FONT, labelLimit=320)
-        .configure_legend(**FONT, orient="bottom", labelLimit=320, columns=4)
+        .configure_legend(**FONT, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
         .configure_title(fontSize=18, anchor="start")
         .to_dict()
     )
@@ -39,6 +39,13 @@ def show(spec: Spec, alt_text: str, **datasets: Any) -> None:
     """Draws a specification with its data: Arrow tables, or columns by name."""
     tables = {name: data if isinstance(data, pa.Table) else pa.table(data) for name, data in datasets.items()}
     st.vega_lite_chart(spec={**spec, "datasets": tables}, width="stretch", alt=alt_text)
+
+
+def nothing_yet(title: str, height: int) -> None:
+    """Holds the place of a chart that has nothing to show before the first step."""
+    with st.container(height=height, border=False):
+        st.markdown(f"**{title}**")
+        st.caption("Press Run, and it is drawn here.")
 
 
 def named(name: str) -> alt.NamedData:
@@ -62,7 +69,13 @@ def words(values: Any) -> pa.DictionaryArray:
 
 @cache
 def lines_spec(
-    title: str, x_title: str, y_title: str, log: bool, domain: tuple[str, ...], colors: tuple[str, ...], height: int = 360
+    title: str,
+    x_title: str,
+    y_title: str,
+    log: bool,
+    domain: tuple[str, ...],
+    colors: tuple[str, ...],
+    height: int = 360,
 ) -> Spec:
     """Lines of `y` against `x`, one for each `series`; `domain` orders and `colors` colours them."""
     y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
@@ -124,19 +137,28 @@ def fan_spec(title: str, x_title: str, y_title: str, curves: int, log: bool, ref
     return build(alt.layer(*layers), height, title)
 
 
-def fan(title: str, y_title: str, snapshot: Snapshot, log: bool, reference: tuple[str, float] | None = None, height: int = 360) -> None:
+def fan(
+    title: str,
+    y_title: str,
+    snapshot: Snapshot,
+    log: bool,
+    reference: tuple[str, float] | None = None,
+    height: int = 360,
+) -> None:
     """Shows the history of a run whose series are `loss` and, where there are many models, `lowest`, `highest` and
     `each 0`, `each 1`, ...
 
     Args:
         reference: a name and a value to draw as a horizontal line.
     """
+    if not len(snapshot.values):
+        nothing_yet(title, height)
+        return
     floor = np.float32(1e-12 if log else -np.inf)
-    nothing = np.empty(0, np.float32)
     column = {name: np.maximum(values, floor) for name, values in zip(snapshot.series, snapshot.values.T, strict=False)}
     curves = [name for name in column if name.startswith("each ")]
     data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
-    data |= {name: column.get(name, column.get("loss", nothing)) for name in ("loss", "lowest", "highest")}
+    data |= {name: column.get(name, column["loss"]) for name in ("loss", "lowest", "highest")}
     data |= {f"c{i}": column[name] for i, name in enumerate(curves)}
     spec = fan_spec(title, "step", y_title, len(curves), log, reference[0] if reference else "", height)
     datasets = {"reference": {"reference": [reference[1]]}} if reference else {}
@@ -190,7 +212,7 @@ def _cells(name: str, value: str, cells: int, x: tuple[float, float], y: tuple[f
         .transform_calculate(
             x=f"{x[0]} + ((datum.n - 1) % {cells}) * {dx}",
             y=f"{y[0]} + floor((datum.n - 1) / {cells}) * {dy}",
-            x2=f"datum.x + {dx}", y2=f"datum.y + {dy}",
+            x2=f"datum.x + {1.03 * dx}", y2=f"datum.y + {1.03 * dy}",  # no seams
         )
         .mark_rect(clip=True, strokeWidth=0, **mark)
         .encode(
@@ -233,16 +255,20 @@ def timings_spec(title: str, rows: tuple[str, ...], height: int | None = None) -
     A bar would need a zero, which a logarithm does not have.
     """
     order = list(rows)
-    y = alt.Y("label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=260, grid=True))
+    y = alt.Y(
+        "label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=260, grid=True)
+    )
     color = alt.Color(
         "phase:N", title=None, scale=alt.Scale(domain=list(PHASES), range=list(PHASES.values())), legend=None
     )
     base = alt.Chart(named("timings"))
     scale = alt.Scale(type="log", nice=False, padding=70)  # room for the numbers beside the dots
     x = alt.X("ms:Q", title="milliseconds (log scale)", scale=scale, axis=alt.Axis(format="~g", tickCount=8))
-    spread = base.mark_rule(strokeWidth=5, opacity=0.45).encode(alt.X("low:Q", title="milliseconds (log scale)"), y, color, x2="high:Q")
+    spread = base.mark_rule(strokeWidth=5, opacity=0.45).encode(
+        alt.X("low:Q", title="milliseconds (log scale)"), y, color, x2="high:Q"
+    )
     dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
-    text = base.mark_text(align="left", dx=14, fontSize=16).encode(x, y, color, text="text:N")
+    text = base.mark_text(align="left", dx=14, fontSize=16).encode(alt.X("high:Q"), y, color, text="text:N")
     return build(alt.layer(spread, dots, text), height or 42 * len(rows) + 110, title)
 
 
@@ -265,7 +291,9 @@ def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int 
     shape = alt.Shape("variant:N", legend=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
-    spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q")
+    spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
+        x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q"
+    )
     return build(alt.layer(spread, line, dots), height, title)
 
 
@@ -296,7 +324,9 @@ def weights_spec(title: str, names: tuple[str, ...], height: int) -> Spec:
     x = alt.X("name:N", title=None, sort=list(names), axis=alt.Axis(labelAngle=0))
     y = alt.Y("value:Q", title="weight", scale=alt.Scale(domain=[-4, 4]))
     base = alt.Chart(named("weights"))
-    bars = base.mark_tick(thickness=4, size=60, color=SERIES[2], clip=True).encode(x, alt.Y("optimum:Q", title="weight"))
+    bars = base.mark_tick(thickness=4, size=60, color=SERIES[2], clip=True).encode(
+        x, alt.Y("optimum:Q", title="weight")
+    )
     dots = base.mark_point(size=200, filled=True, color=TRAIN, opacity=1, clip=True).encode(x, y)
     return build(alt.layer(bars, dots), height, title)
 
@@ -313,7 +343,13 @@ def weights(title: str, values: np.ndarray, optimum: np.ndarray, height: int = 3
 
 @cache
 def surface_spec(
-    title: str, cells: int, x: tuple[float, float], y: tuple[float, float], names: tuple[str, ...], classes: int, height: int = 420
+    title: str,
+    cells: int,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    names: tuple[str, ...],
+    classes: int,
+    height: int = 420,
 ) -> Spec:
     """What the network says at each place, and the training examples on it."""
     if classes == 2:
@@ -330,7 +366,7 @@ def surface_spec(
         .encode(
             alt.X("x:Q", title=names[0]), alt.Y("y:Q", title=names[1]),
             alt.Fill("label:N", title=names[2], scale=alt.Scale(range=_palette(classes))),
-            alt.Shape("label:N", title=names[2]),
+            alt.Shape("label:N", legend=None),
         )
     )  # fmt: skip
     return build(alt.layer(grid, points).resolve_scale(color="independent", fill="independent"), height, title)
@@ -383,14 +419,22 @@ def scatter_spec(title: str, name: str, height: int = 420) -> Spec:
         alt.Chart(named("points")).mark_point(size=50, filled=True, opacity=0.6, color=TEST)
         .encode(alt.X("target:Q", title=f"{name}, standardised"), alt.Y("pred:Q", title="prediction"))
     )  # fmt: skip
-    diagonal = alt.Chart(named("points")).mark_line(strokeDash=[6, 4], color=SERIES[7]).encode(x="target:Q", y="target:Q")
+    diagonal = (
+        alt.Chart(named("points")).mark_line(strokeDash=[6, 4], color=SERIES[7]).encode(x="target:Q", y="target:Q")
+    )
     return build(alt.layer(diagonal, points), height, title)
 
 
 @cache
 def confusion_spec(title: str, labels: tuple[str, ...], height: int = 420) -> Spec:
     """How many test examples of each class were taken for which."""
-    x = alt.X("pred:N", title="prediction", sort=list(labels), scale=alt.Scale(domain=list(labels)), axis=alt.Axis(labelAngle=0))
+    x = alt.X(
+        "pred:N",
+        title="prediction",
+        sort=list(labels),
+        scale=alt.Scale(domain=list(labels)),
+        axis=alt.Axis(labelAngle=0),
+    )
     y = alt.Y("target:N", title="class", sort=list(labels), scale=alt.Scale(domain=list(labels)))
     base = alt.Chart(named("counts"))
     cells = base.mark_rect().encode(x, y, alt.Color("count:Q", title="test examples", scale=alt.Scale(scheme="blues")))

@@ -19,6 +19,7 @@ import streamlit as st
 
 from lib.ui import style
 from lib.ui.controls import Controls, shared_controls
+from lib.ui.panels import compile_log_panel
 
 PAGES = Path(__file__).parents[2] / "pages"
 SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
@@ -71,6 +72,22 @@ def run() -> None:
         page.run()
     finally:
         _inside.reset(token)
+    _footer(page.url_path)
+
+
+def _footer(path: str) -> None:
+    """The lesson before, the lesson after, and what this process has compiled."""
+    st.divider()
+    files = page_files()
+    here = next((i for i, file in enumerate(files) if file.stem[3:] == path), 0)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        if here > 0:
+            st.page_link(files[here - 1], label=title_of(files[here - 1]), icon=":material/arrow_back:")
+        if here + 1 < len(files):
+            st.page_link(
+                files[here + 1], label=title_of(files[here + 1]), icon=":material/arrow_forward:", icon_position="right"
+            )
+    compile_log_panel()
 
 
 def begin(docstring: str) -> Controls:
@@ -84,10 +101,9 @@ def begin(docstring: str) -> Controls:
         st.rerun()
     title, _, rest = inspect.cleandoc(docstring).partition("\n")
     idea, _, references = rest.partition("References:")
-    st.title(title, anchor=False)
-    st.markdown(idea.strip())
     links = re.findall(r"(\S[^\n]*?): (https?://\S+)", references)
-    if links:
-        st.caption("Read on: " + " · ".join(f"[{text}]({url})" for text, url in links))
+    read_on = " · ".join(f"[{text}]({url})" for text, url in links)
+    st.title(title, anchor=False)
+    st.markdown(f"{idea.strip()} :small[Read on: {read_on}.]" if links else idea.strip())
     controls: Controls = st.session_state["_controls"]
     return controls

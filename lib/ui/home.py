@@ -22,8 +22,8 @@ NODES = {
     "jit(grad(f))": (2.0, 0.0, "jit_grad", SERIES[0]),
     "jit(vmap(f))": (2.0, 2.0, "jit_vmap", SERIES[0]),
     "grad(vmap(f))": (2.0, 1.0, "", SERIES[1]),
-    "jit(grad(vmap(f)))": (3.1, 1.0, "jit_grad_vmap", SERIES[0]),
-    "training": (4.2, 1.0, "training", PHASES["steady"]),
+    "jit(grad(vmap(f)))": (3.3, 1.0, "jit_grad_vmap", SERIES[0]),
+    "training": (4.4, 1.0, "training", PHASES["steady"]),
 }
 EDGES = [
     ("f", "grad(f)"),
@@ -39,14 +39,20 @@ EDGES = [
 def _map_spec() -> charts.Spec:
     """The nestings as a picture; those that have a page can be selected."""
     nodes = [
-        {"name": name, "x": x, "y": y, "page": page, "color": color, "weight": "lesson" if page else "step"}
+        {
+            "name": name,
+            "x": x,
+            "y": y,
+            "page": page,
+            "color": color,
+            "size": 900 if page else 260,
+            "text_y": y + (0.36 if y == 2 else -0.36),
+        }
         for name, (x, y, page, color) in NODES.items()
     ]
-    edges = [
-        {"x": NODES[a][0], "y": NODES[a][1], "x2": NODES[b][0], "y2": NODES[b][1]} for a, b in EDGES
-    ]
+    edges = [{"x": NODES[a][0], "y": NODES[a][1], "x2": NODES[b][0], "y2": NODES[b][1]} for a, b in EDGES]
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.45, 4.75], nice=False))
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[2.5, -0.5], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[2.6, -0.6], nice=False))
     lines = (
         alt.Chart(alt.Data(values=edges)).mark_rule(strokeWidth=3, opacity=0.45, color=SERIES[7])
         .encode(x, y, x2="x2:Q", y2="y2:Q")
@@ -57,13 +63,13 @@ def _map_spec() -> charts.Spec:
         base.mark_point(filled=True, opacity=1, cursor="pointer")
         .encode(
             x, y, alt.Color("color:N", scale=None),
-            size=alt.Size("weight:N", scale=alt.Scale(domain=["lesson", "step"], range=[900, 260]), legend=None),
+            size=alt.Size("size:Q", scale=None),
             tooltip=alt.Tooltip("name:N", title="opens"),
         )
         .add_params(picked)
     )  # fmt: skip
-    text = base.mark_text(dy=-30, fontSize=16, fontWeight="bold", font="monospace").encode(
-        x, y, text="name:N", color=alt.Color("color:N", scale=None)
+    text = base.mark_text(fontSize=16, fontWeight="bold", font="monospace").encode(
+        x, alt.Y("text_y:Q", axis=None), text="name:N", color=alt.Color("color:N", scale=None)
     )
     return charts.build(alt.layer(lines, dots, text), 330, "What nests in what: click a large dot to open its lesson")
 

@@ -14,7 +14,7 @@ from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
 
 TICK_S = 0.2
-PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "unlimited": None}
+PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "10000": 10000, "unlimited": None}
 ICONS = {
     Status.READY: "○",
     Status.COMPILING: "◌",
@@ -43,7 +43,7 @@ def live(
     *,
     data: Any = (),
     data_id: Any = None,
-    pace: str | None = None,
+    pace: str = "1000",
     stop_at: int | None = None,
     extra_stats: Callable[[Snapshot], dict[str, str]] | None = None,
 ) -> LiveRun:
@@ -53,25 +53,24 @@ def live(
         name: of the page; what its widgets' keys begin with.
         draw: draws a snapshot. Called five times a second while the run is active, once otherwise.
         data: a pytree of NumPy arrays; `data_id` tells data apart.
-        pace: the steps a second to begin with, one of `PACES`; None for no such choice.
+        pace: the steps a second to begin with, one of `PACES`: at full speed a small problem is over before one sees
+            it, and a class that looks on leaves the processor to others.
         stop_at: the step at which Run ends.
         extra_stats: further numbers for the row of numbers.
     """
     run = session_run(name)
-    steps_per_s: float | None = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.button("Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,))
+        st.button(
+            "Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,)
+        )
         st.button("Pause", key=f"{name}_pause", icon=":material/pause:", on_click=run.pause)
         st.button("Step", key=f"{name}_step", icon=":material/skip_next:", on_click=run.step)
         st.button("Reset", key=f"{name}_reset", icon=":material/replay:", on_click=run.reset)
-        if pace is not None:
-            steps_per_s = PACES[
-                st.select_slider(
-                    "Steps a second", list(PACES), pace, key=f"{name}_pace", bind="query-params", width=280
-                )
-            ]
+        chosen_pace = st.select_slider(
+            "Steps a second", list(PACES), pace, key=f"{name}_pace", bind="query-params", width=240
+        )
     run.configure(
-        Spec(problem, controls.device, controls.seed, data, data_id), controls.learning_rate, steps_per_s
+        Spec(problem, controls.device, controls.seed, data, data_id), controls.learning_rate, PACES[chosen_pace]
     )
     ticking = run.look().active
 
@@ -124,7 +123,9 @@ def _compilations(snapshot: Snapshot) -> None:
         return
     last = snapshot.compilations[-1]
     phases = last.program.steps.phases
-    split = f"trace {duration(phases.trace_ms)} + lower {duration(phases.lower_ms)} + compile {duration(phases.compile_ms)}"
+    split = (
+        f"trace {duration(phases.trace_ms)} + lower {duration(phases.lower_ms)} + compile {duration(phases.compile_ms)}"
+    )
     how = "found compiled by an earlier run; then it took" if last.shared else "compiled:"
     rates = sum(text.startswith("learning rate") for _, text in snapshot.events)
     times = "time" if rates == 1 else "times"
@@ -141,7 +142,9 @@ def _compilations(snapshot: Snapshot) -> None:
 
 def _why(compilation: Compilation) -> None:
     change = compilation.change or "the first program of this run"
-    cost = "nothing: the program was there" if compilation.shared else duration(compilation.program.steps.phases.total_ms)
+    cost = (
+        "nothing: the program was there" if compilation.shared else duration(compilation.program.steps.phases.total_ms)
+    )
     st.markdown(f"At step {compilation.step:,}: {change}; it cost {cost}.")
     if compilation.program.steps.reason:
         st.code(compilation.program.steps.reason, language=None, wrap_lines=True)

@@ -194,11 +194,8 @@ def _remember(key: str, chosen: str) -> None:
 
 
 def _outcome(outcome: Outcome) -> None:
-    if outcome.error is not None:
-        st.markdown(f"**{outcome.error}**")
-        st.code(outcome.text, language=None, wrap_lines=True, height=220)
-    else:
-        st.code(outcome.text, language=None, wrap_lines=True)
+    st.markdown(f"**{outcome.error}**, in JAX's own words:" if outcome.error else "**It gives**")
+    st.code(outcome.text, language=None, wrap_lines=True, height=240 if len(outcome.text) > 700 else "content")
 
 
 def compile_log_panel() -> None:

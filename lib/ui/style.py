@@ -23,18 +23,20 @@ SERIES = ["#1F88C9", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#A5
 
 _CSS = """
 <style>
-.stMainBlockContainer { padding-top: 3.2rem; padding-bottom: 3rem; }
-.stats { display: flex; flex-wrap: wrap; gap: .3rem 2rem; align-items: baseline; }
-.stats > div { min-width: 6.2rem; }
+.stMainBlockContainer { padding: 3.7rem 3rem 3rem; }
+.stMainBlockContainer h1 { font-size: 2.2rem; padding: 0 0 .4rem; }
+.stats { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline; }
+.stats > div { min-width: 5rem; }
 .stats .name { font-size: .8rem; opacity: .7; white-space: nowrap; }
-.stats .value { font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.stats > div:first-child { min-width: 10.5rem; }
+.stats .value { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.stats > div:first-child { min-width: 9.6rem; }
 .shapes { border-collapse: collapse; font-size: 1.05rem; }
 .shapes th, .shapes td { padding: .25rem 1.1rem .25rem 0; text-align: left; }
 .shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
 .shapes code { font-size: 1.15rem; }
 .shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
 @media (max-width: 640px) {
+  .stMainBlockContainer { padding: 4.2rem 1rem 3rem; } .stMainBlockContainer h1 { font-size: 1.6rem; }
   .stats { gap: .2rem 1rem; } .stats .value { font-size: 1.15rem; } .stats > div { min-width: 5rem; }
 }
 </style>

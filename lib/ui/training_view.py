@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lib.live.run import AXES, Snapshot
+from lib.live.run import AXES, LiveRun, Snapshot
 from lib.routines import datasets, presets
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
 from lib.routines.training import DIGITS_SHOWN, OPTIMIZERS, SCATTERED, Training
@@ -51,9 +51,9 @@ def choose_preset() -> None:
 def choose_data(controls: Controls) -> datasets.Dataset | None:
     """The data to train on, or None with a sentence that says what is missing."""
     with st.container(horizontal=True):
-        name = st.selectbox("Data", [*datasets.NAMES, OWN], key="data", bind="query-params", width=240)
+        name = st.selectbox("Data", [*datasets.NAMES, OWN], key="data", bind="query-params", width=200)
         if name != OWN:
-            examples = st.selectbox("Examples", EXAMPLES, key="examples", bind="query-params", width=150)
+            examples = st.selectbox("Examples", EXAMPLES, key="examples", bind="query-params", width=110)
             return datasets.load(name, controls.seed, None if examples == "all" else int(examples))
     return _own_data(controls.seed)
 
@@ -92,8 +92,8 @@ def _own_data(seed: int) -> datasets.Dataset | None:
 def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     """Depth, width, activation, initialisation and optimizer."""
     with st.container(horizontal=True):
-        depth = st.select_slider("Hidden layers", [0, 1, 2, 3, 4], 2, key="depth", bind="query-params", width=180)
-        width = st.select_slider("Units a layer", WIDTHS, 8, key="width", bind="query-params", width=180)
+        depth = st.select_slider("Hidden layers", [0, 1, 2, 3, 4], 2, key="depth", bind="query-params", width=155)
+        width = st.select_slider("Units a layer", WIDTHS, 8, key="width", bind="query-params", width=155)
     with st.container(horizontal=True):
         activation = st.selectbox("Activation", list(ACTIVATIONS), key="activation", bind="query-params", width=150)
         initialisation = st.selectbox(
@@ -105,27 +105,37 @@ def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     return Training(network, dataset.digest, dataset.classes, dataset.picture, optimizer, batch_size)
 
 
-def pin(snapshot: Snapshot, label: str) -> None:
-    """Keeps the loss curve of a run, to compare the next ones with."""
-    pins = st.session_state.setdefault("_pins", {})
+def pins(run: LiveRun, label: str) -> None:
+    """The buttons that keep the loss curve of a run in the chart, to compare the next ones with."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Pin", key="training_pin", icon=":material/push_pin:", on_click=_pin, args=(run, label))
+        st.button("Unpin all", key="training_unpin", on_click=_unpin)
+        st.caption("Pin keeps this run's loss curve in the chart, to compare the next one with.")
+
+
+def _pin(run: LiveRun, label: str) -> None:
+    kept = st.session_state.setdefault("_pins", {})
+    snapshot = run.look()
     if len(snapshot.values):
         # Every so many points, the last one always.
         rows = np.unique(np.linspace(0, len(snapshot.values) - 1, PIN_POINTS).astype(int))
-        name = f"{len(pins) + 1}: {label}"
-        pins[name] = (snapshot.coordinates[rows], snapshot.values[rows, 0])
-        while len(pins) > MAX_PINS:
-            pins.pop(next(iter(pins)))
+        number = st.session_state["_pinned"] = st.session_state.get("_pinned", 0) + 1
+        kept[f"{number}: {label}"] = (snapshot.coordinates[rows], snapshot.values[rows, 0])
+        while len(kept) > MAX_PINS:
+            kept.pop(next(iter(kept)))
 
 
-def unpin() -> None:
-    """Forgets the pinned curves."""
+def _unpin() -> None:
     st.session_state.pop("_pins", None)
 
 
 def draw_loss(snapshot: Snapshot, axis: str, log: bool) -> None:
     """The loss of training batches, that of the test examples, and the pinned curves."""
-    column = AXES.index(axis)
-    series = {"train": (snapshot.coordinates[:, column], snapshot.values[:, 0] if len(snapshot.values) else np.empty(0))}
+    title, column = "Loss: each training batch, and the test examples", AXES.index(axis)
+    if not len(snapshot.values):
+        charts.nothing_yet(title, HEIGHT)
+        return
+    series = {"train": (snapshot.coordinates[:, column], snapshot.values[:, 0])}
     colors = {"train": TRAIN, "test": TEST}
     series["test"] = (np.empty(0), np.empty(0))
     if "test_loss" in snapshot.seen_series:
@@ -135,7 +145,7 @@ def draw_loss(snapshot: Snapshot, axis: str, log: bool) -> None:
         series[name] = (coordinates[:, column], values)
         colors[name] = [SERIES[2], SERIES[3], SERIES[1], SERIES[6]][i % MAX_PINS]
     spec = charts.lines_spec(
-        "Loss: each training batch, and the test examples", charts.AXIS_TITLES[axis], "loss", log, tuple(series),
+        title, charts.AXIS_TITLES[axis], "loss", log, tuple(series),
         tuple(colors[name] for name in series), HEIGHT,
     )  # fmt: skip
     charts.show(spec, "Training and test loss", lines=charts.lines(series, log))
@@ -153,7 +163,9 @@ def _surface(dataset: datasets.Dataset, picture: dict[str, Any]) -> None:
     grid = picture.get("grid", np.empty(0))
     inputs, targets = (a[:POINTS] for a in dataset.train)
     codes = np.asarray(dataset.labels, dtype=object)[targets.astype(int)]
-    spec = charts.surface_spec("Decision surface", datasets.GRID, x, y, (*dataset.names[:3], *dataset.labels), dataset.classes, HEIGHT)
+    spec = charts.surface_spec(
+        "Decision surface", datasets.GRID, x, y, (*dataset.names[:3], *dataset.labels), dataset.classes, HEIGHT
+    )
     cells = 255 * grid if dataset.classes == 2 else grid
     charts.show(
         spec, "What the network predicts at each place, with training examples on it",
@@ -197,7 +209,9 @@ def _digits(dataset: datasets.Dataset, picture: dict[str, Any]) -> None:
 def _scatter(dataset: datasets.Dataset, picture: dict[str, Any]) -> None:
     preds = picture.get("preds", np.empty(0, np.float32))
     spec = charts.scatter_spec("Test examples: prediction against target", dataset.names[-1], HEIGHT)
-    charts.show(spec, "Predictions against targets", points={"target": dataset.test[1][:SCATTERED][: len(preds)], "pred": preds})
+    charts.show(
+        spec, "Predictions against targets", points={"target": dataset.test[1][:SCATTERED][: len(preds)], "pred": preds}
+    )
 
 
 def _classes(dataset: datasets.Dataset, picture: dict[str, Any]) -> None:
