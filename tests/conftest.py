@@ -7,3 +7,62 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 
 from lib.live import devices  # noqa: E402, F401  the simulated devices, before JAX's backend starts
+
+import pytest  # noqa: E402
+
+from lib.live.engine import Engine  # noqa: E402
+from lib.live.run import LiveRun  # noqa: E402
+from support import Clock, ManualExecutor  # noqa: E402
+
+
+@pytest.fixture
+def make_engine():
+    """Makes engines; when the test is over nothing of theirs computes or compiles any more."""
+    made = []
+
+    def make(*args):
+        made.append(Engine(*args))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine._background.shutdown(wait=True, cancel_futures=True)
+        engine._measurements.shutdown(wait=True, cancel_futures=True)
+        for executor in engine._executors.values():
+            executor.shutdown(wait=True)
+
+
+@pytest.fixture
+def engine(make_engine):
+    """An engine as the app has it."""
+    return make_engine()
+
+
+@pytest.fixture
+def executor():
+    """A queue in which nothing happens until the test says so."""
+    return ManualExecutor()
+
+
+@pytest.fixture
+def manual_engine(make_engine, executor):
+    return make_engine(lambda name: executor)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make_run(make_engine):
+    """Makes runs; at the end they are reset, so that none goes on into the next test."""
+    made = []
+
+    def make(engine, **kwargs):
+        made.append(LiveRun(engine, **kwargs))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import jax
 
@@ -10,10 +11,8 @@ SIMULATED_CPU_DEVICES = 4
 
 # Only before the backend starts; whoever has set the variable has chosen.
 if "JAX_NUM_CPU_DEVICES" not in os.environ:
-    try:
+    with suppress(RuntimeError):  # the backend runs already (another library, a notebook): take it as it is
         jax.config.update("jax_num_cpu_devices", SIMULATED_CPU_DEVICES)
-    except RuntimeError:  # the backend runs already (another library, a notebook): take it as it is
-        pass
 
 
 def name(device: jax.Device) -> str:

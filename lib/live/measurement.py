@@ -43,6 +43,7 @@ class Measurement:
 
     @property
     def done(self) -> bool:
+        """Whether there will be no more records."""
         return self.taken_at is not None
 
     @property
@@ -52,6 +53,7 @@ class Measurement:
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds since the press."""
         return time.monotonic() - self.begun
 
     def drop(self) -> None:

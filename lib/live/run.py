@@ -62,10 +62,12 @@ class Spec:
 
     @property
     def lineage(self) -> Any:
+        """What a state depends on."""
         return self.problem.lineage, self.seed, self.data_id
 
     @property
     def identity(self) -> Any:
+        """Everything, apart from the arrays themselves."""
         return self.problem, self.device, self.seed, self.data_id
 
 
@@ -114,6 +116,7 @@ class Snapshot(NamedTuple):
 
     @property
     def active(self) -> bool:
+        """Whether it changes by itself."""
         return self.status in (Status.COMPILING, Status.RUNNING)
 
 

@@ -21,6 +21,7 @@ class Phases(NamedTuple):
 
     @property
     def total_ms(self) -> float:
+        """All of it."""
         return sum(self)
 
 

@@ -45,10 +45,12 @@ class Profile(NamedTuple):
 
     @property
     def gflops_per_s(self) -> float | None:
+        """Achieved in the steady state, by the compiler's count of flops."""
         return self.cost.flops / self.steady.median / 1e9 if self.cost.flops else None
 
     @property
     def gbytes_per_s(self) -> float | None:
+        """Achieved in the steady state, by the compiler's count of bytes."""
         return self.cost.size_bytes / self.steady.median / 1e9 if self.cost.size_bytes else None
 
 

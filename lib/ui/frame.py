@@ -46,11 +46,6 @@ def title_of(file: Path) -> str:
     return docstring.splitlines()[0]
 
 
-def page_of(path: str) -> Path:
-    """The file of the page at an address such as `jit_grad`."""
-    return next(file for file in page_files() if file.stem[3:] == path)
-
-
 def _pages() -> dict[str, list[Any]]:
     sections: dict[str, list[Any]] = {}
     for number, file in enumerate(page_files()):

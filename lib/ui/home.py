@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 
-import altair as alt
 import jax
 import streamlit as st
 
 from lib.live.devices import devices
-from lib.ui import charts
-from lib.ui.frame import page_of
-from lib.ui.style import PHASES, SERIES
+from lib.ui.style import SERIES, TRAIN
 
-# Column and row of each nesting; what lies inside stands on the left.
+# Streamlit leaves no SVG in HTML that it shows, so a script puts the picture in. The navigation's own links change
+# the page within the session; where there are none (sidebar closed) the link's address does.
+DRAW = """
+<div class="map"></div>
+<script>
+for (const map of document.querySelectorAll(".map")) {
+  map.innerHTML = %s;
+  for (const link of map.querySelectorAll("a")) link.addEventListener("click", (event) => {
+    const entry = [...document.querySelectorAll("[data-testid=stSidebarNavLink]")]
+      .find((other) => other.pathname.endsWith("/" + link.getAttribute("href")));
+    if (entry) { event.preventDefault(); entry.click(); }
+  });
+}
+</script>
+"""
+
+# Name: centre in the picture, the lesson's address, colour of the outermost transformation.
 NODES = {
-    "f": (0.0, 1.0, "", SERIES[7]),
-    "grad(f)": (1.0, 0.0, "", SERIES[1]),
-    "vmap(f)": (1.0, 2.0, "", SERIES[3]),
-    "jit(grad(f))": (2.0, 0.0, "jit_grad", SERIES[0]),
-    "jit(vmap(f))": (2.0, 2.0, "jit_vmap", SERIES[0]),
-    "grad(vmap(f))": (2.0, 1.0, "", SERIES[1]),
-    "jit(grad(vmap(f)))": (3.3, 1.0, "jit_grad_vmap", SERIES[0]),
-    "training": (4.4, 1.0, "training", PHASES["steady"]),
+    "f": ((60, 150), "", SERIES[7]),
+    "grad(f)": ((235, 60), "", SERIES[1]),
+    "vmap(f)": ((235, 240), "", SERIES[3]),
+    "jit(grad(f))": ((455, 60), "jit_grad", TRAIN),
+    "jit(vmap(f))": ((455, 240), "jit_vmap", TRAIN),
+    "grad(vmap(f))": ((455, 150), "", SERIES[1]),
+    "jit(grad(vmap(f)))": ((715, 150), "jit_grad_vmap", TRAIN),
+    "training": ((935, 150), "training", SERIES[2]),
 }
 EDGES = [
     ("f", "grad(f)"),
@@ -36,56 +50,39 @@ EDGES = [
 ]
 
 
-def _map_spec() -> charts.Spec:
-    """The nestings as a picture; those that have a page can be selected."""
-    nodes = [
-        {
-            "name": name,
-            "x": x,
-            "y": y,
-            "page": page,
-            "color": color,
-            "size": 900 if page else 260,
-            "text_y": y + (0.36 if y == 2 else -0.36),
-        }
-        for name, (x, y, page, color) in NODES.items()
-    ]
-    edges = [{"x": NODES[a][0], "y": NODES[a][1], "x2": NODES[b][0], "y2": NODES[b][1]} for a, b in EDGES]
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.45, 4.75], nice=False))
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[2.6, -0.6], nice=False))
-    lines = (
-        alt.Chart(alt.Data(values=edges)).mark_rule(strokeWidth=3, opacity=0.45, color=SERIES[7])
-        .encode(x, y, x2="x2:Q", y2="y2:Q")
-    )  # fmt: skip
-    picked = alt.selection_point(name="lesson", fields=["page"], on="click", clear=False)
-    base = alt.Chart(alt.Data(values=nodes))
-    dots = (
-        base.mark_point(filled=True, opacity=1, cursor="pointer")
-        .encode(
-            x, y, alt.Color("color:N", scale=None),
-            size=alt.Size("size:Q", scale=None),
-            tooltip=alt.Tooltip("name:N", title="opens"),
+def _half_width(name: str) -> float:
+    return 5.6 * len(name) + 16
+
+
+def _map() -> str:
+    """The nestings as SVG; the filled ones are links to lessons."""
+    parts = []
+    for start, end in EDGES:
+        (x1, y1), (x2, y2) = NODES[start][0], NODES[end][0]
+        parts.append(
+            f"<line x1='{x1 + _half_width(start)}' y1='{y1}' x2='{x2 - _half_width(end) - 4}' y2='{y2}' "
+            "stroke='currentColor' stroke-opacity='.45' stroke-width='2.5' marker-end='url(#tip)'/>"
         )
-        .add_params(picked)
-    )  # fmt: skip
-    text = base.mark_text(fontSize=16, fontWeight="bold", font="monospace").encode(
-        x, alt.Y("text_y:Q", axis=None), text="name:N", color=alt.Color("color:N", scale=None)
+    for name, ((x, y), path, color) in NODES.items():
+        half = _half_width(name)
+        fill, ink = (color, "#fff") if path else ("none", "currentColor")
+        node = (
+            f"<rect x='{x - half}' y='{y - 23}' width='{2 * half}' height='46' rx='10' fill='{fill}' stroke='{color}' "
+            f"stroke-width='2.5'/><text x='{x}' y='{y + 6}' text-anchor='middle' fill='{ink}'>{name}</text>"
+        )
+        parts.append(f"<a href='{path}' aria-label='Open the lesson {name}'>{node}</a>" if path else f"<g>{node}</g>")
+    tip = "<marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='6' markerHeight='6' orient='auto'>"
+    return (
+        "<svg viewBox='0 20 1020 260' role='img' aria-label='Which lesson teaches which nesting'>"
+        f"<defs>{tip}<path d='M0 0 8 4 0 8z' fill='currentColor' fill-opacity='.55'/></marker></defs>"
+        f"{''.join(parts)}</svg>"
     )
-    return charts.build(alt.layer(lines, dots, text), 330, "What nests in what: click a large dot to open its lesson")
 
 
 def composition_map() -> None:
-    """The map, and the same links as a list for keyboards and screen readers."""
-    chosen = st.vega_lite_chart(
-        spec=_map_spec(), width="stretch", key="map", on_select="rerun", alt="Which lesson teaches which nesting"
-    )
-    for point in chosen.get("selection", {}).get("lesson", []):
-        if point.get("page"):
-            st.switch_page(page_of(point["page"]))
-    with st.container(horizontal=True):
-        for name, (_, _, page, _) in NODES.items():
-            if page:
-                st.page_link(page_of(page), label=name, icon=":material/arrow_forward:")
+    """Which lesson teaches which nesting, as a picture that links to the lessons."""
+    st.markdown("**What nests in what.** Each filled box is a lesson: press it.")
+    st.html(DRAW % json.dumps(_map()), unsafe_allow_javascript=True)
 
 
 def machine() -> None:

@@ -35,6 +35,8 @@ _CSS = """
 .shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
 .shapes code { font-size: 1.15rem; }
 .shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
+.map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
+.map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4.2rem 1rem 3rem; } .stMainBlockContainer h1 { font-size: 1.6rem; }
   .stats { gap: .2rem 1rem; } .stats .value { font-size: 1.15rem; } .stats > div { min-width: 5rem; }

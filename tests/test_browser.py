@@ -1,0 +1,220 @@
+"""The app in a real browser, as a lecturer and a student use it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import browser as b
+
+expect.set_options(timeout=30_000)  # a busy machine is no failure
+
+PAGES = ["", "jit_grad", "jit_vmap", "jit_grad_vmap", "training"]
+# Streamlit's client looks for its server below a deep link first, and is told that it is not there.
+# It also says when it is cut off, which one test does to it.
+EXPECTED_ERRORS = re.compile(r"404 \(Not Found\)|when disconnected from server")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with b.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[str]:
+    with b.server() as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_app() -> Iterator[str]:
+    with b.server() as url:
+        yield url
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A visitor with a 1920 x 1080 screen, who must see no error in the console and no exception on the page."""
+    context = chromium.new_context(viewport={"width": 1920, "height": 1080})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    assert not page.get_by_test_id("stException").count()
+    assert not [error for error in errors if not EXPECTED_ERRORS.search(error)]
+    context.close()
+
+
+def running(page: Page) -> None:
+    expect(page.locator(".stats").first).to_contain_text("running")
+
+
+def test_a_fresh_process_serves_a_deep_link_with_the_whole_frame(fresh_app: str, page: Page) -> None:
+    b.open_page(page, f"{fresh_app}/training")
+    expect(page.locator("h1")).to_have_text("Training: all transformations in one loop")
+    for label in ("Batch size", "Learning rate", "Device", "Seed"):
+        expect(page.get_by_test_id("stSidebar").get_by_text(label, exact=True)).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
+    assert page.url.endswith("/training")
+
+
+def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/training?training_pace=unlimited")
+    b.press(page, "Run")
+    running(page)
+    page.wait_for_function("document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').length >= 2")
+    page.evaluate(
+        "document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').forEach(e => e.marked = true)"
+    )
+    before = b.step_of(page)
+    page.wait_for_function(f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before + 5000}")
+    page.wait_for_timeout(1500)  # some frames more
+    kept = page.evaluate(
+        "[...document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg')].map(e => e.marked === true)"
+    )
+    assert len(kept) == 2 and all(kept), "a chart was embedded anew while the run went on"
+    assert float(b.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
+    b.press(page, "Pause")
+    page.wait_for_timeout(300)
+    paused_at = b.step_of(page)
+    page.wait_for_timeout(800)
+    assert b.step_of(page) == paused_at
+    expect(page.locator(".stats").first).to_contain_text("paused")
+    b.press(page, "Step")
+    page.wait_for_function(f"document.querySelector('.stats').innerText.includes('{paused_at + 1:,}')")
+    b.press(page, "Reset")
+    page.wait_for_function("/Step\\n0\\n/.test(document.querySelector('.stats').innerText)")
+
+
+def test_a_changed_learning_rate_applies_without_reset_and_without_compiling(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/training?training_pace=unlimited")
+    b.press(page, "Run")
+    running(page)
+    before = b.step_of(page)
+    b.set_slider(page, "Learning rate", "0.001")
+    expect(page.locator(".stats").first).to_contain_text("0.001")
+    expect(page.get_by_text(re.compile("Programs of this run: 1"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Learning rate changed \d+ times? on the way: 0 compilations"))).to_be_visible()
+    running(page)
+    assert b.step_of(page) > before
+
+
+def test_a_changed_batch_size_compiles_and_goes_on_from_the_same_weights(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/training?training_pace=unlimited")
+    b.press(page, "Run")
+    running(page)
+    page.wait_for_timeout(500)
+    before = b.step_of(page)
+    b.set_slider(page, "Batch size", "64")
+    expect(page.get_by_text(re.compile(r"for batch size 64 on cpu:0.*compile"))).to_be_visible()
+    running(page)
+    assert b.step_of(page) > before > 0
+
+
+def test_settings_live_in_the_address_and_survive_a_reload_and_another_page(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/training?batch_size=128&learning_rate=0.3&device=cpu:2&seed=7&data=moons&width=16")
+    thumbs = page.get_by_test_id("stSidebar").get_by_test_id("stSliderThumbValue")
+    for _ in range(2):
+        expect(thumbs).to_have_text(["128", "0.3"])
+        expect(page.get_by_label("Device")).to_have_value("cpu:2")
+        expect(page.get_by_label("Seed")).to_have_value("7")
+        expect(page.get_by_label("Data", exact=True)).to_have_value("moons")
+        page.reload()
+        b.settle(page)
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
+    expect(page.locator("h1")).to_contain_text("jit(vmap(f))")
+    expect(thumbs).to_have_text(["128", "0.3"])
+    assert "batch_size=128" in page.url and "seed=7" in page.url
+
+
+def test_an_invalid_address_falls_back_to_the_defaults(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/training?batch_size=33&learning_rate=fast&device=tpu:9&seed=-4&data=none&depth=99")
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stSliderThumbValue")).to_have_text(["32", "0.03"])
+    expect(page.get_by_label("Device")).to_have_value("cpu:0")
+    expect(page.get_by_label("Seed")).to_have_value("0")
+    expect(page.get_by_label("Data", exact=True)).to_have_value("circles")
+
+
+def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> None:
+    page.add_init_script(
+        "window.sockets = []; const Real = WebSocket;"
+        "window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } }"
+    )
+    b.open_page(page, f"{app}/training?training_pace=1000")
+    b.press(page, "Run")
+    running(page)
+    page.wait_for_timeout(1000)
+    before = b.step_of(page)
+    assert before > 0
+    page.evaluate("window.sockets.forEach(socket => socket.close())")
+    page.wait_for_function("window.sockets.length >= 2 && window.sockets.at(-1).readyState === 1")
+    page.wait_for_function(f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before}")
+    expect(page.get_by_text(re.compile("Programs of this run: 1"))).to_be_visible()
+
+
+def test_divergence_is_told_in_a_sentence(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/jit_grad_vmap?learning_rate=10&reduction=sum")
+    b.press(page, "Run")
+    warning = page.get_by_test_id("stAlert").filter(has_text="infinite or not a number at learning rate 10")
+    warning.wait_for()
+    expect(page.locator(".stats").first).to_contain_text("diverged")
+
+
+def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/?seed=3")
+    page.evaluate("window.same = true")
+    page.get_by_role("link", name="Open the lesson training").click()
+    expect(page.locator("h1")).to_contain_text("Training")
+    expect(page.get_by_label("Seed")).to_have_value("3")
+    assert page.evaluate("window.same"), "the page was loaded anew: the session is lost"
+
+
+def test_a_measurement_fills_its_chart(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/jit_grad")
+    charts = page.locator(".stVegaLiteChart")
+    before = charts.count()
+    b.press(page, "Measure")
+    page.get_by_text(re.compile(r"Taken at \d\d:\d\d:\d\d")).wait_for()
+    expect(charts).to_have_count(before + 1)
+    expect(page.get_by_text("The compiler counts")).to_be_visible()
+
+
+CSV = "height,weight,kind\n" + "\n".join(f"{i % 7},{(i * i) % 11},{i % 2}" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (CSV, "45 examples to train on, 15 held out"),
+        ("", "The file is empty"),
+        ("a,b\n1,2\n3,x\n5,6\n7,8\n9,y", "holds 'x'"),
+        ("just one column\n1\n2\n3\n4\n5", "only one column"),
+    ],
+)  # fmt: skip
+def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(app: str, page: Page, content: str, sentence: str) -> None:
+    b.open_page(page, f"{app}/training")
+    page.get_by_test_id("stSelectbox").filter(has_text="Data").first.locator("input").click()
+    page.get_by_role("option", name="your own CSV").click()
+    page.locator("input[type=file]").set_input_files({"name": "d.csv", "mimeType": "text/csv", "buffer": content.encode()})
+    if "kind" not in content and "x" in sentence:
+        page.get_by_test_id("stSelectbox").filter(has_text="Target").locator("input").click()
+        page.get_by_role("option", name="a", exact=True).click()
+    page.get_by_text(sentence).first.wait_for()
+    if content == CSV:
+        b.press(page, "Run")
+        running(page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_every_page_without_scrolling_sideways(chromium: Browser, app: str, path: str, scheme: str) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    b.open_page(page, f"{app}/{path}")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert not page.get_by_test_id("stException").count()
+    context.close()

@@ -1,0 +1,303 @@
+"""`lib/live/engine.py`: queues, shared results, and measurements that have the processor to themselves."""
+
+import queue
+import threading
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from lib.live.devices import devices
+from lib.live.engine import Engine, Shared, default_engine, processor
+from lib.live.run import Spec, Status
+from support import DATA, Mean, eventually
+
+CPU = devices()["cpu:0"]
+
+
+class Intervals:
+    """When which kind of work was being done."""
+
+    def __init__(self):
+        self.all = []
+
+    def of(self, kind, seconds=0.01):
+        def work():
+            begin = time.perf_counter()
+            time.sleep(seconds)
+            self.all.append((begin, time.perf_counter(), kind))
+            return kind
+
+        return work
+
+    def overlaps(self, one, other):
+        pairs = [(a, b) for a in self.all for b in self.all if a is not b and (a[2], b[2]) == (one, other)]
+        return [(a, b) for a, b in pairs if a[0] < b[1] and b[0] < a[1]]
+
+
+class PlainQueue(Executor):
+    """An executor that owes nothing to `ThreadPoolExecutor`: one thread and a queue."""
+
+    def __init__(self):
+        self.queue = queue.Queue()
+        self.done = 0
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def submit(self, fun, /, *args, **kwargs):
+        future = Future()
+        self.queue.put((future, fun, args, kwargs))
+        return future
+
+    def work(self):
+        while (task := self.queue.get()) is not None:
+            future, fun, args, kwargs = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(fun(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+            self.done += 1
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        self.queue.put(None)
+
+
+# Queues.
+
+
+def test_all_simulated_cpu_devices_are_one_processor():
+    assert {processor(device) for device in devices().values() if device.platform == "cpu"} == {"cpu"}
+
+
+def test_each_accelerator_is_a_processor_of_its_own():
+    gpus = [SimpleNamespace(platform="gpu", id=i) for i in range(3)]
+    assert len({processor(gpu) for gpu in gpus}) == 3 and "cpu" not in {processor(gpu) for gpu in gpus}
+
+
+def test_turns_are_taken_in_the_order_of_submission_one_at_a_time(engine):
+    intervals = Intervals()
+    order = []
+    futures = [engine.submit(CPU, lambda i=i: (order.append(i), intervals.of("turn", 0.002)())) for i in range(20)]
+    for future in futures:
+        future.result(10)
+    assert order == list(range(20))
+    assert not intervals.overlaps("turn", "turn")
+
+
+def test_different_processors_work_at_the_same_time(engine):
+    gpu = SimpleNamespace(platform="gpu", id=0)
+    meeting = threading.Barrier(2, timeout=10)
+    for future in [engine.submit(CPU, meeting.wait), engine.submit(gpu, meeting.wait)]:
+        future.result(10)  # would break the barrier if they went one after the other
+
+
+def test_load_counts_turns_under_way_and_waiting(engine):
+    go = threading.Event()
+    assert engine.load(CPU) == 0
+    futures = [engine.submit(CPU, go.wait) for _ in range(3)]
+    assert engine.load(CPU) == 3
+    go.set()
+    for future in futures:
+        future.result(10)
+    eventually(lambda: engine.load(CPU) == 0)
+
+
+def test_load_forgets_a_turn_that_failed(engine):
+    with pytest.raises(ZeroDivisionError):
+        engine.submit(CPU, lambda: 1 / 0).result(10)
+    eventually(lambda: engine.load(CPU) == 0)
+
+
+def test_load_forgets_a_turn_that_no_executor_would_take(make_engine):
+    class Closed(ThreadPoolExecutor):
+        def submit(self, *args, **kwargs):
+            raise RuntimeError("closed")
+
+    engine = make_engine(lambda name: Closed(1))
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.submit(CPU, print)
+    assert engine.load(CPU) == 0
+
+
+def test_an_executor_is_made_once_for_each_processor(make_engine):
+    made = []
+
+    def make(name):
+        made.append(name)
+        return ThreadPoolExecutor(1)
+
+    engine = make_engine(make)
+    for device in devices().values():
+        engine.submit(device, int).result(10)
+    assert made.count("cpu") == 1 and len(made) == len({processor(device) for device in devices().values()})
+
+
+def test_a_run_works_on_any_executor(make_engine, make_run):
+    executor = PlainQueue()
+    run = make_run(make_engine(lambda name: executor))
+    run.configure(Spec(Mean(8), CPU, 0, DATA, "line"), 0.1)
+    run.run(stop_at=500)
+    eventually(lambda: run.look().status is Status.FINISHED)
+    assert run.look().step == 500 and executor.done > 0
+
+
+def test_there_is_one_engine_in_a_process():
+    assert default_engine() is default_engine()
+    assert isinstance(default_engine(), Engine)
+
+
+# Shared results.
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_a_shared_result_is_computed_once(pool):
+    calls = []
+    shared = Shared(pool.submit, 10)
+
+    def fun(x):
+        calls.append(x)
+        time.sleep(0.01)
+        return 2 * x
+
+    futures = [shared.get("key", fun, 21) for _ in range(50)]
+    assert {future.result(10) for future in futures} == {42}
+    assert calls == [21]
+    assert len({id(future) for future in futures}) == 1
+
+
+def test_shared_results_are_bounded_and_the_least_recently_used_goes(pool):
+    shared = Shared(pool.submit, 3)
+    for key in "abc":
+        shared.get(key, str, key).result(10)
+    shared.get("a", str, "a")  # used again, so `b` is the one to go
+    shared.get("d", str, "d").result(10)
+    assert len(shared) == 3
+    assert [shared.has(key) for key in "abcd"] == [True, False, True, True]
+    for i in range(100):
+        shared.get(i, str, i)
+        assert len(shared) <= 3
+
+
+def test_a_failure_is_not_kept(pool):
+    shared = Shared(pool.submit, 3)
+    outcomes = iter([ValueError("no"), 42])
+
+    def fun():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with pytest.raises(ValueError, match="no"):
+        shared.get("key", fun).result(10)
+    assert shared.get("key", fun).result(10) == 42
+    assert shared.get("key", fun).result(10) == 42
+
+
+def test_a_failure_is_not_there(pool):
+    shared = Shared(pool.submit, 3)
+    shared.get("key", lambda: 1 / 0).exception(10)
+    assert not shared.has("key")
+
+
+def test_everybody_who_waits_for_a_failure_is_told(pool):
+    shared = Shared(pool.submit, 3)
+    go = threading.Event()
+
+    def fun():
+        go.wait(10)
+        raise ValueError("no")
+
+    first, second = shared.get("key", fun), shared.get("key", fun)
+    go.set()
+    assert isinstance(first.exception(10), ValueError) and isinstance(second.exception(10), ValueError)
+
+
+def test_a_result_on_its_way_is_there(pool):
+    shared = Shared(pool.submit, 3)
+    go = threading.Event()
+    future = shared.get("key", go.wait)
+    assert shared.has("key") and not shared.has("other")
+    go.set()
+    future.result(10)
+
+
+# Measurements.
+
+
+def test_a_measurement_gives_its_result_or_its_error(engine):
+    assert engine.measure(CPU, lambda: 42).result(10) == 42
+    with pytest.raises(ZeroDivisionError):
+        engine.measure(CPU, lambda: 1 / 0).result(10)
+    eventually(lambda: engine.measurements() == 0)
+    assert engine.measure(CPU, lambda: 43).result(10) == 43
+
+
+def test_measurements_are_counted(engine):
+    go = threading.Event()
+    futures = [engine.measure(CPU, go.wait) for _ in range(3)]
+    assert engine.measurements() == 3
+    go.set()
+    for future in futures:
+        future.result(10)
+    eventually(lambda: engine.measurements() == 0)
+
+
+def test_nothing_else_works_while_a_measurement_is_taken(engine):
+    intervals = Intervals()
+    futures = []
+    for _ in range(6):
+        futures += [engine.submit(CPU, intervals.of("turn", 0.003)) for _ in range(3)]
+        futures += [engine.background(intervals.of("background", 0.003)) for _ in range(3)]
+        futures.append(engine.measure(CPU, intervals.of("measurement", 0.005)))
+    for future in futures:
+        future.result(20)
+    kinds = [kind for *_, kind in intervals.all]
+    assert (kinds.count("turn"), kinds.count("background"), kinds.count("measurement")) == (18, 18, 6)
+    for kind in ("turn", "background", "measurement"):
+        assert not intervals.overlaps("measurement", kind)
+
+
+def test_background_work_goes_on_beside_the_queue(engine):
+    meeting = threading.Barrier(2, timeout=10)
+    for future in [engine.submit(CPU, meeting.wait), engine.background(meeting.wait)]:
+        future.result(10)
+
+
+def test_between_two_measurements_every_waiting_turn_is_taken(engine):
+    order = []
+    hold, over = threading.Event(), threading.Event()
+    engine.submit(CPU, hold.wait)
+    measured = [engine.measure(CPU, lambda i=i: order.append(f"measured {i}")) for i in range(3)]
+
+    def turn():  # submits the next one, as a run does
+        order.append("turn")
+        time.sleep(0.002)
+        if order.count("turn") < 1000 and "measured 2" not in order:
+            engine.submit(CPU, turn)
+        else:
+            over.set()
+
+    eventually(lambda: engine.load(CPU) == 2)  # the first measurement stands in the queue, the others behind it
+    engine.submit(CPU, turn)
+    hold.set()
+    for future in measured:
+        future.result(10)
+    assert over.wait(10)
+    positions = [i for i, what in enumerate(order) if what.startswith("measured")]
+    assert [order[i] for i in positions] == ["measured 0", "measured 1", "measured 2"]
+    for one, other in zip(positions, positions[1:], strict=False):
+        assert "turn" in order[one:other]
+
+
+def test_a_failed_measurement_lets_the_background_go_on(engine):
+    engine.measure(CPU, lambda: 1 / 0).exception(10)
+    assert engine.background(lambda: 42).result(10) == 42

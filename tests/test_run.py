@@ -1,0 +1,667 @@
+"""`lib/live/run.py`: what a visitor's run does, step by step, on a queue and a clock that the test drives."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from lib.live.devices import devices
+from lib.live.run import LEASE_S, Spec, Status
+from lib.measure import compile_log
+from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
+
+CPU = devices()["cpu:0"]
+
+
+def spec(problem=None, device=CPU, seed=0, data=DATA, data_id="line"):
+    return Spec(problem or Mean(8), device, seed, data, data_id)
+
+
+@pytest.fixture
+def run(make_run, manual_engine, clock):
+    """A run that is configured and has not been started."""
+    run = make_run(manual_engine, clock=clock)
+    run.configure(spec(), 0.1)
+    return run
+
+
+def go_to(run, executor, step):
+    """Runs to a step, all of it."""
+    run.run(stop_at=step)
+    while run.look().status is not Status.FINISHED:
+        executor.take()
+    return run.look()
+
+
+def assert_whole(snapshot):
+    """Every step is in the history, once."""
+    steps = snapshot.coordinates[:, 0]
+    assert steps[0] == 1 and steps[-1] == snapshot.step
+    assert np.all(np.diff(steps) >= 0)
+    if len(steps) == snapshot.step:  # buckets are single rows
+        np.testing.assert_array_equal(steps, np.arange(1, snapshot.step + 1))
+
+
+# Start, stop, step.
+
+
+def test_nothing_happens_before_it_is_started(run, executor):
+    snapshot = run.look()
+    assert snapshot.status is Status.READY and not snapshot.active
+    assert snapshot.step == 0
+    assert len(snapshot.values) == 0 and snapshot.latest is None and snapshot.picture is None
+    assert not executor.tasks and snapshot.compilations == ()
+
+
+def test_an_unconfigured_run_can_be_looked_at_and_started(make_run, manual_engine):
+    run = make_run(manual_engine)
+    assert run.look().step == 0
+    run.run()
+    run.pause()
+    assert run.look().step == 0
+
+
+def test_it_says_that_it_compiles_and_for_how_long(make_run, manual_engine, clock):
+    blocked = threading.Event()
+    for _ in range(2):  # both background threads: the compilation has to wait
+        manual_engine.background(blocked.wait)
+    run = make_run(manual_engine, clock=clock)
+    run.configure(spec(Mean(8, size=21)), 0.1)
+    run.run()
+    clock.now += 2.5
+    snapshot = run.look()
+    assert snapshot.status is Status.COMPILING and snapshot.active
+    assert snapshot.since_s == pytest.approx(2.5)
+    blocked.set()
+    eventually(lambda: run.look().status is Status.RUNNING)
+    assert run.look().since_s == 0
+    assert run.look().compilations[0].waited_s == pytest.approx(2.5)
+
+
+def test_it_says_how_long_it_compiles_by_a_clock_that_starts_at_zero(make_run, manual_engine, clock):
+    blocked = threading.Event()
+    for _ in range(2):
+        manual_engine.background(blocked.wait)
+    clock.now = 0.0
+    run = make_run(manual_engine, clock=clock)
+    run.configure(spec(Mean(8, size=22)), 0.1)
+    run.run()
+    clock.now = 2.5
+    since_s = run.look().since_s
+    blocked.set()
+    assert since_s == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 7, 100, 20_000])
+def test_it_ends_at_exactly_the_last_step(run, executor, stop_at):
+    snapshot = go_to(run, executor, stop_at)
+    assert snapshot.step == stop_at
+    assert not executor.tasks
+    assert_whole(snapshot)
+
+
+def test_a_last_step_that_is_behind_is_refused_in_words(run, executor):
+    go_to(run, executor, 10)
+    run.run(stop_at=10)
+    snapshot = run.look()
+    assert snapshot.status is Status.FINISHED and "step 10" in snapshot.message
+    assert not executor.tasks
+    run.run(stop_at=12)
+    assert run.look().message == ""
+    executor.take_all()
+    assert run.look().step == 12
+
+
+def test_it_goes_on_after_its_last_step_when_there_is_a_further_one(run, executor):
+    go_to(run, executor, 10)
+    snapshot = go_to(run, executor, 25)
+    assert snapshot.step == 25
+    assert_whole(snapshot)
+
+
+@pytest.mark.parametrize("already", [0, 1, 17])
+def test_step_takes_exactly_one_step_and_pauses(run, executor, already):
+    if already:
+        go_to(run, executor, already)
+    run.step()
+    executor.take()
+    snapshot = run.look()
+    assert snapshot.step == already + 1 and snapshot.status is Status.PAUSED
+    assert not executor.tasks
+
+
+def test_pause_stops_after_the_chunk_under_way(run, executor):
+    run.run()
+    executor.take()
+    run.pause()
+    before = run.look().step
+    chunk = executor.take()
+    snapshot = run.look()
+    assert snapshot.status is Status.PAUSED and not snapshot.active
+    assert snapshot.step == before + chunk.num_steps
+    assert not executor.tasks
+    assert_whole(snapshot)
+
+
+def test_a_paused_run_goes_on_where_it_was(run, executor):
+    run.run()
+    executor.take()
+    run.pause()
+    executor.take()
+    before = run.look().step
+    snapshot = go_to(run, executor, before + 5)
+    assert snapshot.step == before + 5
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * snapshot.step)).max(1)
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+
+
+def test_a_pause_while_it_compiles_holds(run, executor):
+    run.run()
+    run.pause()
+    eventually(lambda: run.look().compilations)
+    assert run.look().status is Status.PAUSED and not executor.tasks
+    assert run.look().step == 0
+
+
+def test_reset_goes_back_before_the_first_step_and_starts_alike(run, executor):
+    first = go_to(run, executor, 30)
+    run.reset()
+    nothing = run.look()
+    assert nothing.status is Status.READY and nothing.step == 0 and nothing.examples == 0
+    assert len(nothing.values) == 0 and nothing.computing_s == 0 and nothing.picture is None
+    assert nothing.compilations == () and nothing.events == ()
+    again = go_to(run, executor, 30)
+    np.testing.assert_array_equal(again.values, first.values)
+
+
+def test_reset_ignores_the_chunk_that_comes_late(run, executor):
+    run.run()
+    executor.take()
+    assert len(executor.tasks) == 1
+    run.reset()
+    executor.take()
+    snapshot = run.look()
+    assert snapshot.step == 0 and snapshot.status is Status.READY and len(snapshot.values) == 0
+    assert not executor.tasks
+
+
+def test_after_a_reset_a_late_chunk_does_not_mix_with_the_new_run(run, executor):
+    run.run()
+    executor.take()
+    run.reset()
+    run.run(stop_at=3)
+    executor.take_all()  # the late one, then those of the new run
+    eventually(lambda: (executor.take_all(), run.look().status is Status.FINISHED)[1])
+    snapshot = run.look()
+    assert snapshot.step == 3
+    np.testing.assert_array_equal(snapshot.coordinates[:, 0], [1, 2, 3])
+
+
+# What it reports.
+
+
+def test_the_history_equals_an_explicit_loop(run, executor):
+    snapshot = go_to(run, executor, 200)
+    path = mean_loop(0, 3, [(8, 0.1)] * 200)
+    each = [snapshot.series.index(f"each {i}") for i in range(3)]
+    np.testing.assert_allclose(snapshot.values[:, each], path[:-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5)
+    np.testing.assert_allclose(snapshot.latest, snapshot.values[-1])
+
+
+def test_coordinates_are_steps_computing_seconds_and_examples(run, executor):
+    snapshot = go_to(run, executor, 60)
+    steps, seconds, examples = snapshot.coordinates.T
+    np.testing.assert_array_equal(steps, np.arange(1, 61))
+    np.testing.assert_array_equal(examples, 8 * steps)
+    assert np.all(np.diff(seconds) > 0) and seconds[-1] == pytest.approx(snapshot.computing_s)
+    chunks = sum(chunk.elapsed_s for chunk in executor.results)
+    assert snapshot.computing_s == pytest.approx(chunks)
+
+
+def test_the_picture_is_of_the_state_that_the_run_is_in(run, executor):
+    snapshot = go_to(run, executor, 40)
+    if snapshot.picture is None or not np.allclose(snapshot.picture["b"], executor.results[-1].state.params["b"]):
+        run.step()  # a picture is taken when somebody has looked since the last
+        executor.take()
+        snapshot = run.look()
+    path = mean_loop(0, 3, [(8, 0.1)] * snapshot.step)
+    np.testing.assert_allclose(snapshot.picture["b"], path[-1], rtol=1e-5, atol=1e-6)
+    assert snapshot.seen_series == ("test_loss",)
+    assert snapshot.seen_values[-1, 0] == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
+    assert snapshot.seen_coordinates[-1, 0] == snapshot.step
+
+
+def test_no_picture_is_taken_while_nobody_looks(run, executor):
+    run.run()
+    assert executor.take().picture is not None
+    assert [executor.take().picture for _ in range(3)] == [None] * 3
+    run.look()
+    executor.take()  # was submitted before the look
+    assert executor.take().picture is not None
+
+
+def test_a_long_history_stays_below_the_size_of_a_frame(run, executor):
+    snapshot = go_to(run, executor, 30_000)
+    assert snapshot.values.nbytes <= 10_000
+    assert_whole(snapshot)
+
+
+# Seeds and chunks.
+
+
+def test_equal_seeds_give_equal_runs_and_other_seeds_do_not(make_run, manual_engine, executor):
+    values = []
+    for seed in (5, 5, 6):
+        run = make_run(manual_engine)
+        run.configure(spec(seed=seed), 0.1)
+        values.append(go_to(run, executor, 50).values)
+    np.testing.assert_array_equal(values[0], values[1])
+    assert not np.allclose(values[0], values[2])
+
+
+@pytest.mark.parametrize("stops", [[64], range(1, 65), [1, 2, 30, 64], [63, 64]])
+def test_the_trajectory_does_not_depend_on_the_chunks(run, executor, stops):
+    for stop in stops:
+        snapshot = go_to(run, executor, stop)
+    path = mean_loop(0, 3, [(8, 0.1)] * 64)
+    losses = snapshot.values[:, snapshot.series.index("loss")]
+    np.testing.assert_allclose(losses, np.abs(path[:-1]).max(1), rtol=1e-5)
+    assert sum(chunk.num_steps for chunk in executor.results) == 64
+
+
+# The lease.
+
+
+def test_without_a_look_it_stops_computing_when_the_lease_is_over(run, executor, clock):
+    run.run()
+    executor.take()
+    run.look()
+    clock.now += LEASE_S - 0.1
+    executor.take()
+    assert executor.tasks, "the lease is not over yet"
+    clock.now += 0.2
+    executor.take()  # under way already
+    assert not executor.tasks
+
+
+def test_a_look_after_the_lease_goes_on_with_the_history_whole(run, executor, clock):
+    run.run()
+    executor.take()
+    clock.now += 100 * LEASE_S
+    executor.take_all()
+    step = run._step  # not by a look, which would go on
+    snapshot = run.look()
+    assert snapshot.step == step and snapshot.status is Status.RUNNING
+    assert len(executor.tasks) == 1
+    executor.take()
+    executor.take()
+    snapshot = run.look()
+    assert snapshot.step > step
+    assert_whole(snapshot)
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * snapshot.step)).max(1)
+    assert snapshot.latest[snapshot.series.index("loss")] == pytest.approx(losses[-2], rel=1e-5)
+
+
+# The pace.
+
+
+def settled(run, executor):
+    """Looks until nothing more is due at the present time."""
+    while True:
+        snapshot = run.look()
+        if not executor.tasks:
+            return snapshot
+        executor.take_all()
+
+
+def started_at(run, executor, clock, pace):
+    """Starts a run with a pace, compiled, at a known step and time."""
+    run.configure(spec(), 0.1, pace=pace)
+    run.run()
+    eventually(lambda: run.look().compilations)
+    clock.now += 0.5
+    return settled(run, executor).step, clock.now
+
+
+def pass_time(run, executor, clock, ticks):
+    for _ in range(ticks):
+        clock.now += 0.2
+        snapshot = settled(run, executor)
+    return snapshot
+
+
+@pytest.mark.parametrize("pace", [5, 20, 100, 1000])
+def test_a_paced_run_takes_as_many_steps_as_are_due(run, executor, clock, pace):
+    at, begun = started_at(run, executor, clock, pace)
+    for _ in range(30):
+        snapshot = pass_time(run, executor, clock, 1)
+        assert snapshot.step - at == pytest.approx(pace * (clock.now - begun), abs=1)
+    assert_whole(snapshot)
+
+
+def test_a_paced_run_does_not_catch_up_in_one_leap(run, executor, clock):
+    before, _ = started_at(run, executor, clock, 100)
+    clock.now += 4.0  # the processor was busy with others
+    at, now = settled(run, executor).step, clock.now
+    assert before < at <= before + 2
+    assert pass_time(run, executor, clock, 5).step - at == pytest.approx(100 * (clock.now - now), abs=2)
+
+
+def test_a_changed_pace_holds_from_then_on(run, executor, clock):
+    at, now = started_at(run, executor, clock, 100)
+    run.configure(spec(), 0.1, pace=20)
+    snapshot = pass_time(run, executor, clock, 10)
+    assert snapshot.step - at == pytest.approx(20 * (clock.now - now), abs=1)
+    assert len(snapshot.compilations) == 1
+
+
+def test_a_paused_time_is_not_caught_up(run, executor, clock):
+    at, _ = started_at(run, executor, clock, 100)
+    run.pause()
+    clock.now += 0.9
+    run.run()
+    now = clock.now
+    assert pass_time(run, executor, clock, 5).step - at == pytest.approx(100 * (clock.now - now), abs=1)
+
+
+# Settings that change on the way.
+
+
+def test_a_changed_learning_rate_compiles_nothing_and_applies(run, executor):
+    go_to(run, executor, 20)
+    before = compile_log.compilations()
+    run.configure(spec(), 0.4)
+    snapshot = go_to(run, executor, 60)
+    assert compile_log.compilations() == before
+    assert len(snapshot.compilations) == 1
+    assert snapshot.learning_rate == 0.4
+    assert snapshot.events == ((20, "learning rate 0.1 → 0.4"),)
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 20 + [(8, 0.4)] * 40)).max(1)
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+
+
+def test_the_event_of_a_learning_rate_names_the_step_from_which_it_holds(run, executor):
+    run.run()
+    executor.take()
+    run.configure(spec(), 0.4)  # the next chunk waits in the queue already, with the old rate
+    executor.take()
+    executor.take()
+    run.pause()
+    executor.take_all()
+    snapshot = run.look()
+    (at, _), *_ = snapshot.events
+    rates = [(8, 0.1 if step < at else 0.4) for step in range(snapshot.step)]
+    losses = np.concatenate([chunk.metrics["loss"] for chunk in executor.results])
+    np.testing.assert_allclose(losses, np.abs(mean_loop(0, 3, rates)[:-1]).max(1), rtol=1e-4)
+
+
+def test_a_changed_batch_size_compiles_keeps_the_state_and_says_the_difference(run, executor):
+    go_to(run, executor, 20)
+    before = compile_log.compilations()
+    run.configure(spec(Mean(16)), 0.1)
+    snapshot = go_to(run, executor, 60)
+    assert compile_log.compilations() == before + 1  # the steps alone: start and picture are taken over
+    assert [c.step for c in snapshot.compilations] == [0, 20]
+    assert snapshot.compilations[1].change == "batch size 8 → 16"
+    assert snapshot.events == ((20, "batch size 8 → 16"),)
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 20 + [(16, 0.1)] * 40)).max(1)
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+    assert snapshot.examples == 20 * 8 + 40 * 16 and snapshot.batch_size == 16
+    np.testing.assert_array_equal(snapshot.coordinates[[19, 20], 2], [160, 176])
+
+
+def test_a_batch_size_that_is_there_already_compiles_nothing(run, executor):
+    go_to(run, executor, 5)
+    run.configure(spec(Mean(16)), 0.1)
+    go_to(run, executor, 10)
+    before = compile_log.compilations()
+    run.configure(spec(Mean(8)), 0.1)
+    snapshot = go_to(run, executor, 15)
+    assert compile_log.compilations() == before
+    assert [c.shared for c in snapshot.compilations] == [False, False, True]
+
+
+def test_examples_of_a_chunk_under_way_count_with_its_own_batch_size(run, executor):
+    run.run()
+    executor.take()
+    run.configure(spec(Mean(32)), 0.1)  # the next chunk waits in the queue already, of batches of 8
+    executor.take()
+    run.pause()
+    snapshot = run.look()
+    assert snapshot.examples == 8 * snapshot.step
+
+
+def test_settings_that_do_not_change_do_nothing(run, executor):
+    go_to(run, executor, 20)
+    for _ in range(3):
+        run.configure(spec(), 0.1)
+    snapshot = run.look()
+    assert snapshot.step == 20 and snapshot.events == () and len(snapshot.compilations) == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [spec(seed=1), spec(Mean(8, size=4)), spec(data=DATA + 1, data_id="other")], ids=["seed", "shape", "data"]
+)
+def test_another_lineage_starts_anew(run, executor, changed):
+    go_to(run, executor, 20)
+    run.configure(changed, 0.1)
+    assert run.look().step == 0 and run.look().status is Status.READY
+    snapshot = go_to(run, executor, 10)
+    path = mean_loop(changed.seed, changed.problem.size, [(8, 0.1)] * 10, changed.data)
+    np.testing.assert_allclose(
+        snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5
+    )
+
+
+def test_another_lineage_while_it_runs_runs_anew(run, executor):
+    run.run()
+    executor.take()
+    run.configure(spec(seed=1), 0.1)
+    executor.take()  # the late chunk of the run as it was
+    assert run.look().active
+    executor.take()
+    snapshot = run.look()
+    assert snapshot.step > 0
+    start = mean_loop(1, 3, [(8, 0.1)])
+    assert snapshot.values[0, snapshot.series.index("loss")] == pytest.approx(np.abs(start[0]).max(), rel=1e-5)
+
+
+def test_another_batch_size_while_it_compiles_its_first_program_runs_with_that(run, executor):
+    run.run()
+    run.configure(spec(Mean(16)), 0.1)
+    snapshot = go_to(run, executor, 10)
+    assert snapshot.step == 10 and snapshot.examples == 160 and snapshot.batch_size == 16
+
+
+@pytest.mark.parametrize("name", list(devices()))
+def test_another_device_moves_the_state_there_and_goes_on(run, executor, name):
+    device = devices()[name]
+    go_to(run, executor, 10)
+    run.configure(spec(device=device), 0.1)
+    snapshot = go_to(run, executor, 30)
+    for leaf in jax.tree.leaves(executor.results[-1].state):
+        assert leaf.devices() == {device}
+    assert snapshot.device == str(device)
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 30)).max(1)
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+    moved = device != CPU
+    assert len(snapshot.compilations) == 1 + moved
+    assert [text for _, text in snapshot.events] == ([f"device {CPU} → {device}"] if moved else [])
+
+
+def test_there_are_simulated_devices_to_choose_from():
+    assert len(devices()) >= 4
+
+
+def test_a_second_run_of_equal_shapes_compiles_nothing(make_run, manual_engine, executor):
+    first, second = make_run(manual_engine), make_run(manual_engine)
+    first.configure(spec(seed=1), 0.1)
+    go_to(first, executor, 10)
+    before = compile_log.compilations()
+    second.configure(spec(seed=2), 0.2)
+    snapshot = go_to(second, executor, 10)
+    assert compile_log.compilations() == before
+    assert [c.shared for c in snapshot.compilations] == [True]
+    assert [c.shared for c in first.look().compilations] == [False]
+
+
+# Divergence.
+
+
+def last_finite_step(rate, steps=400):
+    """After how many steps the explicit loop is finite for the last time."""
+    return int(np.isfinite(mean_loop(0, 3, [(8, rate)] * steps)).all(1).sum()) - 1
+
+
+@pytest.mark.parametrize("rate", [17.0, 5.0, 1e30])
+def test_a_diverging_run_stops_at_the_last_finite_step(run, executor, rate):
+    run.configure(spec(), rate)
+    run.run()
+    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
+    last = last_finite_step(rate)
+    snapshot = run.look()
+    assert 0 < last < 400
+    assert snapshot.step == last
+    assert not executor.tasks and not snapshot.active
+    assert np.isfinite(snapshot.values).all() and np.isfinite(snapshot.latest).all()
+    assert_whole(snapshot)
+    assert f"Step {last + 1:,} " in snapshot.message
+    assert "`params['b']`" in snapshot.message and "`params['a']`" not in snapshot.message
+    assert f"learning rate {rate:g}" in snapshot.message
+
+
+def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, executor):
+    run.configure(spec(), 17.0)
+    run.run()
+    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
+    last = run.look().step
+    run.configure(spec(), 0.5)
+    snapshot = go_to(run, executor, last + 200)
+    assert snapshot.message == "" and snapshot.step == last + 200
+    assert np.isfinite(snapshot.values).all()
+    # With a rate of a half and 2**128 to come down from, 200 steps are enough to arrive at the data.
+    assert snapshot.latest[snapshot.series.index("loss")] < 3
+    assert_whole(snapshot)
+
+
+def test_a_run_that_diverges_at_its_first_step_keeps_nothing_and_says_so(run, executor):
+    run.configure(spec(Mean(8), data=np.full(64, 1e38, np.float32), data_id="huge"), 1e30)
+    run.run()
+    executor.take()
+    snapshot = run.look()
+    assert snapshot.status is Status.DIVERGED and snapshot.step == 0 and len(snapshot.values) == 0
+    assert "Step 1 " in snapshot.message
+
+
+def test_a_loss_that_breaks_alone_is_named(run, executor):
+    run.configure(spec(LossBreaks(breaks_at=5)), 0.1)
+    run.run()
+    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
+    snapshot = run.look()
+    assert snapshot.step == 5 and "the loss" in snapshot.message
+    np.testing.assert_allclose(snapshot.values[:, 0], [1 / 5, 1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
+
+
+def test_the_message_of_a_divergence_names_the_rate_that_did_it(run, executor):
+    run.configure(spec(), 1e30)  # overflows within the first steps
+    run.run()
+    executor.take()
+    run.configure(spec(), 0.5)  # too late for the chunk that waits in the queue
+    assert executor.take().diverged
+    assert "learning rate 1e+30" in run.look().message
+
+
+# Errors.
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_error_while_it_runs_ends_that_run_and_no_other(engine, make_run):
+    good, bad = make_run(engine), make_run(engine)
+    good.configure(spec(), 0.1)
+    good.run()
+    eventually(lambda: good.look().step)
+    bad.configure(spec(Refuses()), 0.1)
+    bad.run()
+    eventually(lambda: bad.look().status is Status.FAILED)
+    assert "callback" in bad.look().message
+    assert not bad.look().active
+    step = good.look().step
+    eventually(lambda: good.look().step > step)
+    assert good.look().status is Status.RUNNING
+
+
+def test_an_error_while_it_compiles_is_told(run, executor):
+    run.configure(spec(Refuses(early=True)), 0.1)
+    run.run()
+    eventually(lambda: run.look().status is Status.FAILED)
+    assert "`depth` must be positive, got -1" in run.look().message
+    assert run.look().since_s == 0 and not executor.tasks
+
+
+def test_after_an_error_other_settings_run(run, executor):
+    run.configure(spec(Refuses(early=True)), 0.1)
+    run.run()
+    eventually(lambda: run.look().status is Status.FAILED)
+    run.configure(spec(), 0.1)
+    assert go_to(run, executor, 5).step == 5
+
+
+# Several runs on one processor.
+
+
+def test_runs_take_turns(make_run, manual_engine, executor):
+    runs = [make_run(manual_engine) for _ in range(5)]
+    for seed, run in enumerate(runs):
+        run.configure(spec(seed=seed), 0.1)
+        run.run()
+    eventually(lambda: len(executor.tasks) == 5)
+    turns = []
+    for _ in range(40):
+        _, _, args = executor.tasks[0]
+        turns += [next(arg.seed for arg in args if isinstance(arg, Spec))]
+        executor.take()
+    for begin in range(0, 40, 5):
+        assert sorted(turns[begin : begin + 5]) == [0, 1, 2, 3, 4]
+
+
+def test_five_equal_runs_get_equal_shares_of_a_processor(engine, make_run):
+    runs = [make_run(engine) for _ in range(5)]
+    for seed, run in enumerate(runs):  # batches so large that a chunk takes its full time
+        run.configure(spec(Mean(4096), seed=seed), 0.1)
+        run.run()
+    eventually(lambda: all(run.look().step > 1000 for run in runs))
+    before = [run.look() for run in runs]
+    eventually(lambda: all(run.look().computing_s - b.computing_s > 0.3 for run, b in zip(runs, before, strict=True)))
+    taken = [run.look().step - b.step for run, b in zip(runs, before, strict=True)]
+    assert min(taken) >= 0.5 * max(taken)
+
+
+def test_the_queue_is_seen(make_run, manual_engine, executor):
+    runs = [make_run(manual_engine) for _ in range(3)]
+    for seed, run in enumerate(runs):
+        run.configure(spec(seed=seed), 0.1)
+        run.run()
+    eventually(lambda: len(executor.tasks) == 3)
+    assert runs[0].look().queue == 3
+    for run in runs:
+        run.pause()
+    executor.take_all()
+    assert runs[0].look().queue == 0
+
+
+def test_every_method_returns_at_once_while_the_processor_is_busy(engine, make_run):
+    busy = threading.Event()
+    engine.submit(CPU, busy.wait)
+    run = make_run(engine)
+    run.configure(spec(), 0.1)
+    run.run()
+    eventually(lambda: run.look().compilations)
+    run.step()
+    run.pause()
+    assert run.look().step == 0 and run.look().status is Status.PAUSED
+    run.reset()
+    busy.set()
+    eventually(lambda: engine.load(CPU) == 0)
+    assert run.look().step == 0
