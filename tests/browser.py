@@ -95,9 +95,10 @@ def press(page: Page, name: str) -> None:
 
 
 def stats(page: Page) -> dict[str, str]:
-    """The row of numbers of the live run."""
-    cells = page.locator(".stats").first.locator("> div")
-    return dict(text.split("\n", 1) for text in cells.all_inner_texts())
+    """The row of numbers of the live run, read at one moment."""
+    return page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.stats > div')].map(e => e.innerText.split('\\n')))"
+    )
 
 
 def step_of(page: Page) -> int:

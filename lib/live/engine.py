@@ -27,6 +27,11 @@ def processor(device: jax.Device) -> str:
     return "cpu" if device.platform == "cpu" else f"{device.platform}:{device.id}"
 
 
+def _failed(future: Future | None) -> bool:
+    """Whether there is nothing to be had from a future, or none."""
+    return future is None or (future.done() and (future.cancelled() or future.exception() is not None))
+
+
 class Shared:
     """Results that all visitors share: each is computed once, and the least recently used are dropped."""
 
@@ -39,18 +44,17 @@ class Shared:
     def get(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Future:
         """The future of `fun(*args)`, the same one for the same key. A failure is not kept."""
         with self._lock:
-            future = self._futures.get(key)
-            if future is None or (future.done() and (future.cancelled() or future.exception())):
-                future = self._futures[key] = self._submit(fun, *args)
+            if _failed(self._futures.get(key)):
+                self._futures[key] = self._submit(fun, *args)
             self._futures.move_to_end(key)
             while len(self._futures) > self._size:
                 self._futures.popitem(last=False)
-            return future
+            return self._futures[key]
 
     def has(self, key: Hashable) -> bool:
         """Whether it is there or on its way."""
         with self._lock:
-            return key in self._futures
+            return not _failed(self._futures.get(key))
 
     def __len__(self) -> int:
         return len(self._futures)
@@ -63,6 +67,10 @@ class _Quiet:
         self._changed = threading.Condition()
         self._working = 0
         self._measuring = 0
+
+    @property
+    def measuring(self) -> bool:
+        return self._measuring > 0
 
     @contextmanager
     def work(self) -> Iterator[None]:
@@ -127,7 +135,11 @@ class Engine:
             if executor is None:
                 executor = self._executors[name] = self._make_executor(name)
             self._load[name] = self._load.get(name, 0) + 1
-        future = executor.submit(fun, *args)
+        try:
+            future = executor.submit(fun, *args)
+        except BaseException:
+            self._leave(name)
+            raise
         future.add_done_callback(lambda _: self._leave(name))
         return future
 
@@ -165,6 +177,11 @@ class Engine:
         with self._lock:
             self._waiting += 1
         return self._measurements.submit(take)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether a measurement is being taken: everything else waits."""
+        return self._quiet.measuring
 
     def measurements(self) -> int:
         """How many measurements are being taken or waited for."""

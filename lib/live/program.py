@@ -163,6 +163,7 @@ def compute_chunk(
     """Takes `num_steps` steps, or as many as stay finite. A pure function of its arguments, but for the clock.
 
     Args:
+        num_steps: 0 for the picture alone.
         state: on any device: the run's device may have been changed since.
         data: on the program's device.
     """
@@ -180,9 +181,10 @@ def compute_chunk(
         return bool(finite.all()) and all(np.isfinite(values).all() for values in metrics.values())
 
     begun = time.perf_counter()
-    after, metrics, finite = take(state, num_steps)
-    diverged = ""
-    if not good(metrics, finite):
+    after, metrics, diverged = state, {}, ""
+    if num_steps:
+        after, metrics, finite = take(state, num_steps)
+    if num_steps and not good(metrics, finite):
         after, num_steps, diverged = _last_finite(take, good, program, state, num_steps)
         metrics = {name: values[:num_steps] for name, values in metrics.items()}
     elapsed_s = time.perf_counter() - begun

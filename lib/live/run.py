@@ -112,12 +112,12 @@ class Snapshot(NamedTuple):
     compilations: tuple[Compilation, ...]
     events: tuple[tuple[int, str], ...]
     since_s: float
+    active: bool
+    """Whether it changes by itself."""
     queue: int
-
-    @property
-    def active(self) -> bool:
-        """Whether it changes by itself."""
-        return self.status in (Status.COMPILING, Status.RUNNING)
+    """Turns being taken or waited for on its processor."""
+    measuring: bool
+    """Whether everybody waits for a measurement."""
 
 
 class LiveRun:
@@ -157,6 +157,8 @@ class LiveRun:
         self._seen: History | None = None
         self._seen_series: tuple[str, ...] = ()
         self._picture: dict[str, np.ndarray] | None = None
+        self._picture_step = 0
+        self._last_rate: float | None = None
         self._want_picture = True
         self._compilations: deque[Compilation] = deque(maxlen=20)
         self._events: deque[tuple[int, str]] = deque(maxlen=20)
@@ -176,24 +178,21 @@ class LiveRun:
             if pace != self._pace:
                 self._pace = pace
                 self._paced_from = (self._clock(), self._step)
-            if learning_rate != self._learning_rate:
-                if self._step:
-                    self._events.append((self._step, f"learning rate {self._learning_rate:g} → {learning_rate:g}"))
-                self._learning_rate = learning_rate
+            self._learning_rate = learning_rate
             if self._spec is not None and spec.identity == self._spec.identity:
                 return
             before, self._spec = self._spec, spec
             goes_on = self._status in (Status.RUNNING, Status.COMPILING)
             if before is None or self._state is None or before.lineage != spec.lineage:
-                target = self._target
+                target, at_target = self._target, self._at_target
                 self._clear()
-                self._target = target if goes_on else 0
+                if goes_on:
+                    self._go(target, at_target)
             else:
                 self._change = _difference(before, spec)
-                self._events.append((self._step, self._change))
                 self._program = None
-            if goes_on:
-                self._advance()
+                if goes_on:
+                    self._advance()
 
     def run(self, stop_at: int | None = None) -> None:
         """Goes on until `stop_at`, or until it is paused."""
@@ -250,8 +249,10 @@ class LiveRun:
                 series=self._series, coordinates=coordinates, values=values, latest=self._latest,
                 seen_series=self._seen_series, seen_coordinates=seen_at, seen_values=seen,
                 picture=self._picture, compilations=tuple(self._compilations), events=tuple(self._events),
-                since_s=now - self._compiling_since if self._compiling_since else 0.0,
+                since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
+                active=self._status in (Status.RUNNING, Status.COMPILING) or self._busy,
                 queue=self._engine.load(self._spec.device) if self._spec else 0,
+                measuring=self._engine.measuring,
             )  # fmt: skip
 
     def _rate(self, now: float) -> float:
@@ -268,10 +269,15 @@ class LiveRun:
 
         A run with a pace goes on at looks alone: else it would take its steps one by one, as each falls due.
         """
-        if self._busy or self._spec is None or self._status not in (Status.RUNNING, Status.COMPILING):
+        if self._busy or self._spec is None:
+            return
+        if self._status not in (Status.RUNNING, Status.COMPILING):
+            if self._program is not None and self._state is not None and self._picture_step != self._step:
+                self._submit(0, want_picture=True)  # the run has come to rest: show it as it is
             return
         if self._step >= self._target:
             self._status = self._at_target
+            self._advance()
             return
         if self._clock() > self._lease:
             return  # nobody looks; the next look goes on
@@ -284,12 +290,21 @@ class LiveRun:
             return
         self._status = Status.RUNNING
         want_picture, self._want_picture = self._want_picture, False
+        self._submit(count, want_picture)
+
+    def _submit(self, count: int, want_picture: bool) -> None:
+        """Has a chunk computed, in its turn."""
+        assert self._spec is not None
         self._busy = True
+        spec, rate = self._spec, self._learning_rate
+        # What is computed already, or waits in the queue, goes by the settings as they were.
+        if count and self._last_rate is not None and rate != self._last_rate:
+            self._events.append((self._step, f"learning rate {self._last_rate:g} → {rate:g}"))
+        self._last_rate = rate if count else self._last_rate
         future = self._engine.submit(
-            self._spec.device, self._chunk,
-            self._program, self._state, self._spec, self._learning_rate, count, want_picture,
-        )  # fmt: skip
-        future.add_done_callback(self._handover(self._took_chunk))
+            spec.device, self._chunk, self._program, self._state, spec, rate, count, want_picture
+        )
+        future.add_done_callback(self._handover(lambda chunk: self._took_chunk(chunk, spec, rate)))
 
     def _handover(self, take: Callable[[Any], None]) -> Callable[[Future], None]:
         """What hands a result over under the lock, unless the run has been reset meanwhile."""
@@ -336,6 +351,8 @@ class LiveRun:
         if self._spec is None or spec.identity != self._spec.identity:
             return  # the settings changed while it compiled; the next one is asked for
         self._program = program
+        if self._change:
+            self._events.append((self._step, self._change))
         self._compilations.append(Compilation(self._step, program, waited_s, shared, self._change))
         self._step_s = None
         self._recent.clear()
@@ -363,12 +380,11 @@ class LiveRun:
             state = start_state(program, spec.seed, spec.placed_data)
         return compute_chunk(program, state, spec.placed_data, learning_rate, count, want_picture)
 
-    def _took_chunk(self, chunk: Chunk) -> None:
-        assert self._spec is not None
+    def _took_chunk(self, chunk: Chunk, spec: Spec, learning_rate: float) -> None:
         count, now = chunk.num_steps, self._clock()
         self._state = chunk.state
         if count:
-            self._record(chunk)
+            self._record(chunk, spec.problem.batch_size)
             took = chunk.elapsed_s / count
             if not chunk.diverged:
                 # The first chunk is short and measures its own overhead: grow towards the right length.
@@ -377,20 +393,19 @@ class LiveRun:
             while self._recent[0][0] < now - RATE_WINDOW_S and len(self._recent) > 2:
                 self._recent.popleft()
         if chunk.picture is not None:
-            self._picture = chunk.picture
+            self._picture, self._picture_step = chunk.picture, self._step
             self._see(chunk.picture)
         if chunk.diverged:
             self._target = 0
             self._status = Status.DIVERGED
             self._message = (
                 f"Step {self._step + 1:,} would make {chunk.diverged} infinite or not a number "
-                f"at learning rate {self._learning_rate:g}. Everything up to step {self._step:,} is kept. "
+                f"at learning rate {learning_rate:g}. Everything up to step {self._step:,} is kept. "
                 "Take a lower learning rate and press Run to go on from here, or Reset to start anew."
             )
 
-    def _record(self, chunk: Chunk) -> None:
+    def _record(self, chunk: Chunk, batch_size: int) -> None:
         """Puts the metrics of a chunk into the history."""
-        assert self._spec is not None
         count = chunk.num_steps
         if self._history is None:
             self._series = tuple(
@@ -402,7 +417,6 @@ class LiveRun:
             buckets = max(16, min(240, 900 // len(self._series) // 2 * 2))
             self._history = History(len(self._series), buckets, len(AXES))
         done = np.arange(1, count + 1)
-        batch_size = self._spec.problem.batch_size
         coordinates = np.stack(
             [
                 self._step + done,

@@ -1,0 +1,183 @@
+"""Every page, found as the app finds it, at the extremes of its controls; and what pages show, against oracles."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from conftest import ROOT
+from lib.routines import linear_regression
+from lib.routines.functions import FUNCTIONS
+from lib.routines.presets import PRESETS
+from lib.ui import frame
+
+FILES = frame.page_files()
+TIMEOUT_S = 60
+
+
+def open_page(stem: str) -> AppTest:
+    file = next(file for file in FILES if file.stem.endswith(stem))
+    app = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=TIMEOUT_S).run()
+    return settle(app.switch_page(f"pages/{file.name}").run())
+
+
+def settle(app: AppTest) -> AppTest:
+    """Runs the script again until nothing is being computed, and no exception is on the page."""
+    end = time.monotonic() + TIMEOUT_S
+    while any("computing" in caption.value for caption in app.caption):
+        assert time.monotonic() < end, "still computing"
+        time.sleep(0.1)
+        app.run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    """The row of numbers of the live run."""
+    html = next(element.proto.body for element in app.get("html") if 'class="stats"' in element.proto.body)
+    return dict(re.findall(r'class="name">([^<]*)</div><div class="value">([^<]*)<', html))
+
+
+def run_until(app: AppTest, condition) -> AppTest:
+    end = time.monotonic() + TIMEOUT_S
+    while not condition(numbers(app)):
+        assert time.monotonic() < end, numbers(app)
+        time.sleep(0.1)
+        settle(app.run())
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return settle(next(button for button in app.button if button.label == label).click().run())
+
+
+def pick(app: AppTest, label: str, value) -> AppTest:
+    widgets = [*app.selectbox, *app.select_slider, *app.number_input]
+    return settle(next(widget for widget in widgets if widget.label == label).set_value(value).run())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_page_has_its_title_its_idea_and_the_shared_controls(file) -> None:
+    app = open_page(file.stem[3:])
+    assert app.title[0].value == frame.title_of(file)
+    assert len(app.markdown[0].value) > 100
+    labels = {widget.label for widget in [*app.sidebar.select_slider, *app.sidebar.selectbox, *app.sidebar.number_input]}
+    assert labels == {"Batch size", "Learning rate", "Device", "Seed"}
+    assert {"Run", "Pause", "Step", "Reset"} <= {button.label for button in app.button}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(("batch_size", "learning_rate", "device", "seed"), [(1, 1e-4, -1, 9999), (4096, 10.0, 0, 0)])
+def test_a_page_runs_at_the_extremes_of_the_shared_controls(file, batch_size, learning_rate, device, seed) -> None:
+    app = open_page(file.stem[3:])
+    pick(app, "Batch size", batch_size)
+    pick(app, "Learning rate", learning_rate)
+    pick(app, "Device", next(box for box in app.selectbox if box.label == "Device").options[device])
+    pick(app, "Seed", seed)
+    press(app, "Step")
+    run_until(app, lambda shown: shown["Step"] == "1" or "diverged" in shown["Status"])
+    press(app, "Reset")
+    assert numbers(app)["Step"] == "0"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_option_of_every_choice_shows_no_exception(file) -> None:
+    app = open_page(file.stem[3:])
+    for place, choice in enumerate(app.selectbox):
+        for option in choice.options:
+            box = app.selectbox[place]
+            if option in box.options and box.label != "Device":
+                settle(box.select(option).run())
+        app = open_page(file.stem[3:])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_gradient_shown_is_the_closed_form(name: str) -> None:
+    app = pick(open_page("jit_grad"), "Function", name)
+    function = FUNCTIONS[name]
+    for place, (low, high) in enumerate([function.domain] * len(function.variables)):
+        settle(app.main.number_input[place].set_value(low if place else high).run())
+    point = [box.value for box in app.main.number_input]
+    table = app.dataframe[0].value
+    expected = np.array(function.gradient(*point), float)
+    shown = table["jit(grad(f))"].astype(float).to_numpy()
+    np.testing.assert_allclose(shown, expected, rtol=2e-5, atol=1e-5)
+
+
+def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
+    app = open_page("jit_vmap")
+    assert any(code.value == "[ 1.  4.  9. 16.]" for code in app.code)
+    pick(app, "in_axes of x", "1")
+    assert any("ValueError" in code.value for code in app.code)
+    assert any("For one example `x` has 0 axes" in info.value for info in app.info)
+    pick(app, "in_axes of x", "None")
+    assert any("nothing to map over" in info.value for info in app.info)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 1024])
+def test_the_four_gradients_shown_agree_with_numpy(batch_size: int) -> None:
+    app = pick(open_page("jit_grad_vmap"), "Batch size", batch_size)
+    inputs, targets = (a[:batch_size].astype(np.float64) for a in linear_regression.regression_data(0))
+    expected = -2 * inputs.T @ targets
+    table = app.dataframe[0].value
+    assert len(table) == 4
+    for row in table.drop(columns="way").astype(float).to_numpy():
+        np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_training_lowers_the_loss_shown_and_stops_at_the_step_asked_for() -> None:
+    app = open_page("training")
+    pick(app, "Stop at step", 500)
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: "finished" in shown["Status"])
+    shown = numbers(app)
+    assert shown["Step"] == "500"
+    assert float(shown["Test loss"]) < 0.1  # log 2 = 0.69 before the first step
+    assert float(shown["Accuracy: train, test"].split(", ")[1].rstrip("%")) > 95
+
+
+def test_a_learning_rate_that_is_too_high_is_told_and_the_history_kept() -> None:
+    app = open_page("jit_grad_vmap")
+    pick(app, "Learning rate", 10.0)
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: "diverged" in shown["Status"])
+    assert "at learning rate 10" in app.warning[0].value
+    assert np.isfinite(float(numbers(app)["Loss"]))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_sets_every_control(name: str) -> None:
+    app = pick(open_page("training"), "Preset (✓ known to be good, ✗ known to be bad)", name)
+    shown = {"batch_size": 32, "learning_rate": 0.03, **PRESETS[name].settings}
+    for key, value in shown.items():
+        assert app.session_state[key] == value
+    assert any(PRESETS[name].expect in caption.value for caption in app.caption)
+    assert not any("Changed since" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap"])
+def test_every_mistake_shows_its_error_and_its_explanation(stem: str) -> None:
+    app = open_page(stem)
+    mistakes = next(box for box in app.selectbox if box.label == "Mistake").options
+    for mistake in mistakes:
+        pick(app, "Mistake", mistake)
+        press(app, "Break it")
+        settle(app)
+        assert any("in JAX's own words" in text.value or "It gives" in text.value for text in app.markdown)
+        assert app.info
+
+
+def test_a_measurement_shows_its_records() -> None:
+    app = press(open_page("jit_grad_vmap"), "Measure")
+    end = time.monotonic() + TIMEOUT_S
+    while not any("Taken at" in caption.value for caption in app.caption):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        settle(app.run())
+    assert any("Medians of" in caption.value for caption in app.caption)
+    pick(app, "Batch size", 64)
+    assert any("press Measure again" in caption.value for caption in app.caption)
