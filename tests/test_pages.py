@@ -181,3 +181,17 @@ def test_a_measurement_shows_its_records() -> None:
     assert any("Medians of" in caption.value for caption in app.caption)
     pick(app, "Batch size", 64)
     assert any("press Measure again" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_frame_of_a_long_run_stays_below_10_kB(file) -> None:
+    app = open_page(file.stem[3:])
+    pick(app, "Batch size", 1024)
+    pick(app, "Learning rate", 0.003)
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > 1500)
+    press(app, "Pause")
+    charts = [chart.proto for chart in app.get("vega_lite_chart")]
+    assert len(charts) >= 2
+    assert max(chart.ByteSize() for chart in charts) < 10_000

@@ -317,10 +317,9 @@ class LiveRun:
                 self._busy = False
                 try:
                     take(future.result())
+                    self._advance()
                 except Exception as error:  # whatever a chunk raises ends this run, and no other
                     self._fail(error)
-                else:
-                    self._advance()
 
         return done
 
@@ -413,8 +412,8 @@ class LiveRun:
                 for name, values in chunk.metrics.items()
                 for i in range(1 if values.ndim == 1 else values.shape[1])
             )
-            # A frame stays below 10 kB however many series there are: 2000 numbers of 4 bytes.
-            buckets = max(16, min(240, 900 // len(self._series) // 2 * 2))
+            # A frame stays below 10 kB however many series there are: 1400 numbers of 4 bytes, twice that with few series.
+            buckets = max(16, min(240, 700 // len(self._series) // 2 * 2))
             self._history = History(len(self._series), buckets, len(AXES))
         done = np.arange(1, count + 1)
         coordinates = np.stack(

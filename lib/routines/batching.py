@@ -197,7 +197,7 @@ def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable
 
 RIVALS = ("Python loop of jit(f)", "vmap(f), eager", "jit(vmap(f))", "NumPy loop", "NumPy vectorised")
 
-CURVES = 24
+CURVES = 16
 """Models whose losses are reported one by one; of more the range is."""
 EXAMPLES = 64
 """Examples that every model of the ensemble is fitted to."""

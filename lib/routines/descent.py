@@ -16,7 +16,7 @@ from lib.routines.problem import Metrics, TrainState, new_state
 
 CURVES = 16
 """Losses reported one by one; of more points the range is."""
-DRAWN = 512
+DRAWN = 256
 """Points in the picture, at the most: a frame has to stay below 10 kB."""
 GRID = 56
 """Cells a side of the picture of a function of two variables."""

@@ -113,7 +113,7 @@ def fan_spec(title: str, x_title: str, y_title: str, curves: int, log: bool, ref
     """The losses of many models: a band from the lowest to the highest, thin curves, a thick mean.
 
     Args:
-        curves: columns `c0`, `c1`, ... of the data.
+        curves: columns `c0`, `c1`, ... of the data; with none there is one model, and no band.
         reference: what a horizontal line at the data's `reference` stands for, or empty.
     """
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6))
@@ -121,14 +121,20 @@ def fan_spec(title: str, x_title: str, y_title: str, curves: int, log: bool, ref
     y_axis = alt.Axis(tickCount=6)
     base = alt.Chart(named("fan"))
     layers = [
-        base.mark_area(opacity=0.15, color=TRAIN, clip=True).encode(
-            x, alt.Y("lowest:Q", title=y_title, scale=y_scale, axis=y_axis), alt.Y2("highest:Q")
-        ),
-        base.transform_fold([f"c{i}" for i in range(max(1, curves))], as_=["model", "value"])
-        .mark_line(strokeWidth=1, opacity=0.55, color=SERIES[4], clip=True)
-        .encode(x, alt.Y("value:Q", title=y_title, scale=y_scale), alt.Detail("model:N")),
-        base.mark_line(strokeWidth=3, color=TRAIN, clip=True).encode(x, alt.Y("loss:Q", title=y_title, scale=y_scale)),
+        base.mark_line(strokeWidth=3, color=TRAIN, clip=True).encode(
+            x, alt.Y("loss:Q", title=y_title, scale=y_scale, axis=y_axis)
+        )
     ]
+    if curves:
+        layers = [
+            base.mark_area(opacity=0.15, color=TRAIN, clip=True).encode(
+                x, alt.Y("lowest:Q", title=y_title, scale=y_scale, axis=y_axis), alt.Y2("highest:Q")
+            ),
+            base.transform_fold([f"c{i}" for i in range(curves)], as_=["model", "value"])
+            .mark_line(strokeWidth=1, opacity=0.55, color=SERIES[4], clip=True)
+            .encode(x, alt.Y("value:Q", title=y_title, scale=y_scale), alt.Detail("model:N")),
+            *layers,
+        ]
     if reference:
         layers.append(
             alt.Chart(named("reference")).mark_rule(strokeDash=[6, 4], strokeWidth=2, color=SERIES[2])
@@ -158,7 +164,7 @@ def fan(
     column = {name: np.maximum(values, floor) for name, values in zip(snapshot.series, snapshot.values.T, strict=False)}
     curves = [name for name in column if name.startswith("each ")]
     data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
-    data |= {name: column.get(name, column["loss"]) for name in ("loss", "lowest", "highest")}
+    data |= {name: column[name] for name in ("loss", "lowest", "highest") if name in column}
     data |= {f"c{i}": column[name] for i, name in enumerate(curves)}
     spec = fan_spec(title, "step", y_title, len(curves), log, reference[0] if reference else "", height)
     datasets = {"reference": {"reference": [reference[1]]}} if reference else {}
