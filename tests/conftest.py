@@ -6,13 +6,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 
-from lib.live import devices  # noqa: E402, F401  the simulated devices, before JAX's backend starts
-
 import pytest  # noqa: E402
+from support import Clock, ManualExecutor  # noqa: E402
 
+from lib.live import devices  # noqa: E402, F401  the simulated devices, before JAX's backend starts
 from lib.live.engine import Engine  # noqa: E402
 from lib.live.run import LiveRun  # noqa: E402
-from support import Clock, ManualExecutor  # noqa: E402
 
 
 @pytest.fixture

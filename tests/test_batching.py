@@ -37,7 +37,7 @@ ALL = [(name, axes) for name in FUNCTIONS for axes in all_axes(name)]
 @pytest.mark.parametrize(("name", "in_axes"), ALL)
 def test_every_choice_of_axes_equals_a_loop_over_examples(name, in_axes):
     args = arguments(name, in_axes, 4)
-    value = jax.vmap(FUNCTIONS[name].fun, in_axes=in_axes)(*args)
+    value = batched(FUNCTIONS[name].fun, in_axes, 0)(*args)
     np.testing.assert_allclose(value, looped(name, in_axes, 4), rtol=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_an_out_axis_beyond_the_result_is_refused():
     assert mapped.error and "too few axes" in mapped.explanation
 
 
-@pytest.mark.parametrize("in_axes", itertools.product((None, 0, 1, 2), repeat=2))
+@pytest.mark.parametrize("in_axes", list(itertools.product((None, 0, 1, 2), repeat=2)))
 @pytest.mark.parametrize("out_axes", [None, 0, 1, 2])
 def test_whatever_is_chosen_gives_a_value_or_an_explanation(in_axes, out_axes):
     mapped = try_axes("squared distance", in_axes, out_axes, 3)
@@ -144,10 +144,10 @@ def numpy_step(params, inputs, targets, rate):
     return (residuals**2).mean(), {name: params[name] - rate * grads[name] for name in params}
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, CURVES + 2])
+@pytest.mark.parametrize("batch_size", [1, CURVES + 2])
 def test_every_model_of_the_ensemble_trains_as_it_would_alone(batch_size):
     problem, data, rate, count = Ensemble(batch_size), batching.sine_data(), 0.05, 10
-    start = problem.init(jax.random.key(0), data)
+    start = jax.jit(problem.init)(jax.random.key(0), data)
     state, metrics, _ = train_steps(problem, start, data, jnp.float32(rate), jnp.int32(count))
     inputs, targets = (a.astype(float) for a in data)
     models = [{name: np.asarray(leaf[i], float) for name, leaf in start.params.items()} for i in range(batch_size)]
@@ -162,19 +162,14 @@ def test_every_model_of_the_ensemble_trains_as_it_would_alone(batch_size):
             np.testing.assert_allclose(state.params[name][i], leaf, rtol=1e-4, atol=1e-5)
 
 
-def test_the_models_start_differently_and_the_picture_shows_their_predictions():
-    problem, data = Ensemble(4), batching.sine_data()
-    state = problem.init(jax.random.key(0), data)
-    assert len({float(w) for w in state.params["w1"][:, 0]}) == 4
-    preds = problem.observe(state, data)["preds"]
+def test_the_models_start_differently_and_the_picture_shows_predictions_of_the_first():
+    problem, data = Ensemble(CURVES + 2), batching.sine_data()
+    state = jax.jit(problem.init)(jax.random.key(0), data)
+    assert len({float(w) for w in state.params["w1"][:, 0]}) == CURVES + 2
+    preds = jax.jit(problem.observe)(state, data)["preds"]
     w1, b1, w2, b2 = (np.asarray(state.params[name], float) for name in ("w1", "b1", "w2", "b2"))
-    expected = [np.tanh(data[0][:, None] * w1[i] + b1[i]) @ w2[i] + b2[i] for i in range(4)]
+    expected = [np.tanh(data[0][:, None] * w1[i] + b1[i]) @ w2[i] + b2[i] for i in range(CURVES)]
     np.testing.assert_allclose(preds, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_picture_of_a_large_ensemble_is_bounded():
-    problem, data = Ensemble(CURVES + 10), batching.sine_data()
-    assert problem.observe(problem.init(jax.random.key(0), data), data)["preds"].shape == (CURVES, EXAMPLES)
 
 
 def test_the_data_of_the_ensemble_are_a_sine():

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterator
 
+import browser as b
 import pytest
 from playwright.sync_api import Browser, Page, expect
-
-import browser as b
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure
 

@@ -4,14 +4,15 @@ import queue
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from support import DATA, Mean, eventually
 
 from lib.live.devices import devices
 from lib.live.engine import Engine, Shared, default_engine, processor
 from lib.live.run import Spec, Status
-from support import DATA, Mean, eventually
 
 CPU = devices()["cpu:0"]
 
@@ -294,7 +295,7 @@ def test_between_two_measurements_every_waiting_turn_is_taken(engine):
     assert over.wait(10)
     positions = [i for i, what in enumerate(order) if what.startswith("measured")]
     assert [order[i] for i in positions] == ["measured 0", "measured 1", "measured 2"]
-    for one, other in zip(positions, positions[1:], strict=False):
+    for one, other in pairwise(positions):
         assert "turn" in order[one:other]
 
 

@@ -49,17 +49,22 @@ def test_the_value_equals_numpy_in_double_precision(name):
     for point in points_of(function):
         value = function.at(jnp.array(point, jnp.float32), constants_of(function))
         expected = NUMPY[name](*point, *constants_of(function))
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6 * scale_of(name, point, constants_of(function)))
+        np.testing.assert_allclose(
+            value, expected, rtol=1e-5, atol=1e-6 * scale_of(name, point, constants_of(function))
+        )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_automatic_gradient_equals_the_closed_form(name):
     function = FUNCTIONS[name]
+    gradient = jax.jit(jax.grad(function.at))
     for point in points_of(function):
-        grads = jax.grad(function.at)(jnp.array(point, jnp.float32), constants_of(function))
+        grads = gradient(jnp.array(point, jnp.float32), constants_of(function))
         expected = function.gradient(*point, *constants_of(function))
         assert grads.shape == (len(function.variables),) == np.shape(expected)
-        np.testing.assert_allclose(grads, expected, rtol=1e-5, atol=1e-6 * scale_of(name, point, constants_of(function)))
+        np.testing.assert_allclose(
+            grads, expected, rtol=1e-5, atol=1e-6 * scale_of(name, point, constants_of(function))
+        )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

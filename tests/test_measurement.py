@@ -3,13 +3,14 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
+from support import DATA, Mean, eventually
 
 from lib.live.devices import devices
 from lib.live.measurement import Measurement
 from lib.live.run import LiveRun, Spec
-from support import DATA, Mean, eventually
 
 CPU = devices()["cpu:0"]
 
@@ -181,7 +182,7 @@ def test_no_chunk_runs_while_a_record_is_taken_and_one_runs_between_two(make_eng
     assert len(records) == 8
     for begin, end in records:
         assert not [chunk for chunk in chunks if chunk[0] < end and begin < chunk[1]]
-    for (_, end), (begin, _) in zip(records, records[1:], strict=False):
+    for (_, end), (begin, _) in pairwise(records):
         assert [chunk for chunk in chunks if end <= chunk[0] and chunk[1] <= begin]
 
 

@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from streamlit.testing.v1 import AppTest
 
-from conftest import ROOT
 from lib.routines import linear_regression
 from lib.routines.functions import FUNCTIONS
 from lib.routines.presets import PRESETS

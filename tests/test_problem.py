@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import DATA, LossBreaks, Mean, mean_loop
 
 from lib.measure import compile_log
 from lib.routines.batching import Ensemble, sine_data
@@ -13,7 +14,6 @@ from lib.routines.descent import Descent
 from lib.routines.functions import FUNCTIONS
 from lib.routines.linear_regression import LinearRegression, regression_data
 from lib.routines.problem import MAX_METRIC_VALUES, MAX_STEPS, capacity, new_state, train_steps
-from support import DATA, LossBreaks, Mean, mean_loop
 
 TRACES = []
 
@@ -53,7 +53,10 @@ def test_steps_equal_an_explicit_loop():
 
 
 PROBLEMS = {
-    **{f"Descent, {name}": (Descent(name, 5), tuple(map(np.float32, f.constants.values()))) for name, f in FUNCTIONS.items()},
+    **{
+        f"Descent, {name}": (Descent(name, 5), tuple(map(np.float32, f.constants.values())))
+        for name, f in FUNCTIONS.items()
+    },
     "Ensemble": (Ensemble(3), sine_data()),
     "LinearRegression": (LinearRegression(16), regression_data(0)),
 }

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 import jax
 import numpy as np
 import pytest
+from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of
 
 from lib.live.devices import devices
 from lib.live.program import compute_chunk, request_program, shapes_of, start_state, steps_key
@@ -12,7 +13,6 @@ from lib.measure import compile_log
 from lib.routines.datasets import load
 from lib.routines.networks import Network
 from lib.routines.training import Training
-from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of
 
 CPU = devices()["cpu:0"]
 

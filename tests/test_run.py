@@ -5,11 +5,11 @@ import threading
 import jax
 import numpy as np
 import pytest
+from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 from lib.live.devices import devices
 from lib.live.run import LEASE_S, Spec, Status
 from lib.measure import compile_log
-from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 CPU = devices()["cpu:0"]
 
@@ -26,12 +26,27 @@ def run(make_run, manual_engine, clock):
     return run
 
 
+def settled(run, executor):
+    """Looks and computes until nothing more is to be done at the present time, the last picture among it."""
+    while True:
+        snapshot = run.look()
+        if not executor.tasks:
+            return snapshot
+        executor.take_all()
+
+
 def go_to(run, executor, step):
     """Runs to a step, all of it."""
     run.run(stop_at=step)
     while run.look().status is not Status.FINISHED:
         executor.take()
-    return run.look()
+    return settled(run, executor)
+
+
+def diverge(run, executor):
+    run.run()
+    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
+    return settled(run, executor)
 
 
 def assert_whole(snapshot):
@@ -109,8 +124,7 @@ def test_a_last_step_that_is_behind_is_refused_in_words(run, executor):
     assert not executor.tasks
     run.run(stop_at=12)
     assert run.look().message == ""
-    executor.take_all()
-    assert run.look().step == 12
+    assert settled(run, executor).step == 12
 
 
 def test_it_goes_on_after_its_last_step_when_there_is_a_further_one(run, executor):
@@ -126,9 +140,9 @@ def test_step_takes_exactly_one_step_and_pauses(run, executor, already):
         go_to(run, executor, already)
     run.step()
     executor.take()
-    snapshot = run.look()
+    snapshot = settled(run, executor)
     assert snapshot.step == already + 1 and snapshot.status is Status.PAUSED
-    assert not executor.tasks
+    assert sum(chunk.num_steps for chunk in executor.results) == already + 1
 
 
 def test_pause_stops_after_the_chunk_under_way(run, executor):
@@ -136,11 +150,11 @@ def test_pause_stops_after_the_chunk_under_way(run, executor):
     executor.take()
     run.pause()
     before = run.look().step
+    assert run.look().active, "what is under way will still change it"
     chunk = executor.take()
-    snapshot = run.look()
+    snapshot = settled(run, executor)
     assert snapshot.status is Status.PAUSED and not snapshot.active
     assert snapshot.step == before + chunk.num_steps
-    assert not executor.tasks
     assert_whole(snapshot)
 
 
@@ -216,21 +230,33 @@ def test_coordinates_are_steps_computing_seconds_and_examples(run, executor):
     np.testing.assert_array_equal(steps, np.arange(1, 61))
     np.testing.assert_array_equal(examples, 8 * steps)
     assert np.all(np.diff(seconds) > 0) and seconds[-1] == pytest.approx(snapshot.computing_s)
-    chunks = sum(chunk.elapsed_s for chunk in executor.results)
+    chunks = sum(chunk.elapsed_s for chunk in executor.results if chunk.num_steps)
     assert snapshot.computing_s == pytest.approx(chunks)
 
 
-def test_the_picture_is_of_the_state_that_the_run_is_in(run, executor):
-    snapshot = go_to(run, executor, 40)
-    if snapshot.picture is None or not np.allclose(snapshot.picture["b"], executor.results[-1].state.params["b"]):
-        run.step()  # a picture is taken when somebody has looked since the last
-        executor.take()
-        snapshot = run.look()
-    path = mean_loop(0, 3, [(8, 0.1)] * snapshot.step)
+@pytest.mark.parametrize("stop", [1, 2, 40])
+def test_the_picture_of_a_run_at_rest_is_of_its_last_state(run, executor, stop):
+    snapshot = go_to(run, executor, stop)
+    path = mean_loop(0, 3, [(8, 0.1)] * stop)
     np.testing.assert_allclose(snapshot.picture["b"], path[-1], rtol=1e-5, atol=1e-6)
     assert snapshot.seen_series == ("test_loss",)
     assert snapshot.seen_values[-1, 0] == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
-    assert snapshot.seen_coordinates[-1, 0] == snapshot.step
+    assert snapshot.seen_coordinates[-1, 0] == stop
+    assert not snapshot.active
+
+
+def test_the_picture_of_a_paused_run_and_of_a_diverged_one_are_of_their_last_states(run, executor):
+    run.run()
+    executor.take()
+    run.pause()
+    snapshot = settled(run, executor)
+    path = mean_loop(0, 3, [(8, 0.1)] * snapshot.step)
+    np.testing.assert_allclose(snapshot.picture["b"], path[-1], rtol=1e-5, atol=1e-6)
+    run.reset()
+    run.configure(spec(), 17.0)
+    snapshot = diverge(run, executor)
+    path = mean_loop(0, 3, [(8, 17.0)] * snapshot.step)
+    np.testing.assert_allclose(snapshot.picture["b"], path[-1], rtol=1e-4)
 
 
 def test_no_picture_is_taken_while_nobody_looks(run, executor):
@@ -307,15 +333,6 @@ def test_a_look_after_the_lease_goes_on_with_the_history_whole(run, executor, cl
 # The pace.
 
 
-def settled(run, executor):
-    """Looks until nothing more is due at the present time."""
-    while True:
-        snapshot = run.look()
-        if not executor.tasks:
-            return snapshot
-        executor.take_all()
-
-
 def started_at(run, executor, clock, pace):
     """Starts a run with a pace, compiled, at a known step and time."""
     run.configure(spec(), 0.1, pace=pace)
@@ -383,14 +400,10 @@ def test_a_changed_learning_rate_compiles_nothing_and_applies(run, executor):
 
 
 def test_the_event_of_a_learning_rate_names_the_step_from_which_it_holds(run, executor):
-    run.run()
+    run.run(stop_at=300)
     executor.take()
     run.configure(spec(), 0.4)  # the next chunk waits in the queue already, with the old rate
-    executor.take()
-    executor.take()
-    run.pause()
-    executor.take_all()
-    snapshot = run.look()
+    snapshot = go_to(run, executor, 300)
     (at, _), *_ = snapshot.events
     rates = [(8, 0.1 if step < at else 0.4) for step in range(snapshot.step)]
     losses = np.concatenate([chunk.metrics["loss"] for chunk in executor.results])
@@ -442,7 +455,9 @@ def test_settings_that_do_not_change_do_nothing(run, executor):
 
 
 @pytest.mark.parametrize(
-    "changed", [spec(seed=1), spec(Mean(8, size=4)), spec(data=DATA + 1, data_id="other")], ids=["seed", "shape", "data"]
+    "changed",
+    [spec(seed=1), spec(Mean(8, size=4)), spec(data=DATA + 1, data_id="other")],
+    ids=["seed", "shape", "data"],
 )
 def test_another_lineage_starts_anew(run, executor, changed):
     go_to(run, executor, 20)
@@ -450,9 +465,7 @@ def test_another_lineage_starts_anew(run, executor, changed):
     assert run.look().step == 0 and run.look().status is Status.READY
     snapshot = go_to(run, executor, 10)
     path = mean_loop(changed.seed, changed.problem.size, [(8, 0.1)] * 10, changed.data)
-    np.testing.assert_allclose(
-        snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5
-    )
+    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5)
 
 
 def test_another_lineage_while_it_runs_runs_anew(run, executor):
@@ -518,10 +531,8 @@ def last_finite_step(rate, steps=400):
 @pytest.mark.parametrize("rate", [17.0, 5.0, 1e30])
 def test_a_diverging_run_stops_at_the_last_finite_step(run, executor, rate):
     run.configure(spec(), rate)
-    run.run()
-    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
+    snapshot = diverge(run, executor)
     last = last_finite_step(rate)
-    snapshot = run.look()
     assert 0 < last < 400
     assert snapshot.step == last
     assert not executor.tasks and not snapshot.active
@@ -534,9 +545,7 @@ def test_a_diverging_run_stops_at_the_last_finite_step(run, executor, rate):
 
 def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, executor):
     run.configure(spec(), 17.0)
-    run.run()
-    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
-    last = run.look().step
+    last = diverge(run, executor).step
     run.configure(spec(), 0.5)
     snapshot = go_to(run, executor, last + 200)
     assert snapshot.message == "" and snapshot.step == last + 200
@@ -557,9 +566,7 @@ def test_a_run_that_diverges_at_its_first_step_keeps_nothing_and_says_so(run, ex
 
 def test_a_loss_that_breaks_alone_is_named(run, executor):
     run.configure(spec(LossBreaks(breaks_at=5)), 0.1)
-    run.run()
-    eventually(lambda: (executor.take_all(), run.look().status is Status.DIVERGED)[1])
-    snapshot = run.look()
+    snapshot = diverge(run, executor)
     assert snapshot.step == 5 and "the loss" in snapshot.message
     np.testing.assert_allclose(snapshot.values[:, 0], [1 / 5, 1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
 

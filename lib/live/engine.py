@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-MAX_PROGRAMS = 96
+MAX_PROGRAMS = 64
 MAX_ANSWERS = 512
 BACKGROUND_THREADS = 2
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -74,6 +75,12 @@ def shapes_of(tree: Any) -> tuple:
     return structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
 
 
+@partial(jax.jit, static_argnames="problem")
+def arguments_of_train_steps(problem: Problem, state: Any, data: Any, learning_rate: Any, num_steps: Any) -> Any:
+    """Takes what `train_steps` takes, so that JAX can say in what they differ from those before."""
+    return num_steps
+
+
 def _start_of(problem: Problem) -> Any:
     def start(seed: Any, data: Any) -> TrainState:
         return problem.init(jax.random.key(seed), data)
@@ -100,10 +107,18 @@ def _compile_observe(problem: Problem, data: Any, device: jax.Device) -> Any:
 def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     _, data, state = _placed_inputs(problem, data, device)
     rate, count = placed((jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)), device)
-    with reasons("train_steps") as said:
-        compiled, phases = compile_in_stages(
-            train_steps, problem=problem, state=state, data=data, learning_rate=rate, num_steps=count
-        )
+    with reasons("arguments_of_train_steps") as said:
+        arguments_of_train_steps.trace(problem, state, data, rate, count)
+
+    # A function of its own, because what JAX keeps for a jitted function lives as long as the function: with the
+    # one `train_steps` for all, each program would stay, 6 MB, after the engine has dropped it.
+    @jax.jit
+    def train_steps_of_problem(state: Any, data: Any, learning_rate: Any, num_steps: Any) -> Any:
+        return train_steps.__wrapped__(problem, state, data, learning_rate, num_steps)
+
+    compiled, phases = compile_in_stages(
+        train_steps_of_problem, state=state, data=data, learning_rate=rate, num_steps=count
+    )
     _, buffers, _ = compiled.out_info
     paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(state.params))
     leaves = tuple("params" + jax.tree_util.keystr(path) for path in paths)

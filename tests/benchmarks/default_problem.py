@@ -1,0 +1,21 @@
+"""What the training page trains when nobody has changed a control."""
+
+from __future__ import annotations
+
+from lib.routines import datasets, networks, presets, training
+
+LEARNING_RATE: float = presets.DEFAULTS["learning_rate"]
+
+
+def default_problem() -> tuple[training.Training, datasets.Dataset]:
+    """The problem and its data."""
+    chosen = presets.DEFAULTS
+    dataset = datasets.load(chosen["data"], 0)
+    network = networks.Network(
+        dataset.features, dataset.outputs, chosen["depth"], chosen["width"], chosen["activation"], chosen["initialisation"]
+    )
+    problem = training.Training(
+        network=network, dataset=dataset.digest, classes=dataset.classes, picture=dataset.picture,
+        optimizer=chosen["optimizer"], batch_size=chosen["batch_size"],
+    )  # fmt: skip
+    return problem, dataset

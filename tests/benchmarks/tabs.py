@@ -1,0 +1,87 @@
+"""Many tabs that train at once, each its own network: do all get answers, and fair turns?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack, suppress
+
+from app_server import AppServer, busy_s
+from report import Figure, at_least, at_most, percentile
+from websocket_tab import Tab
+
+QUERY = "training_pace=unlimited"
+MEASURED_S = 20.0
+START_S = 60.0
+"""So long a tab may take to its first step, whose program somebody else has had compiled."""
+SETTLE_S = 3.0
+AT_ONCE = 4
+"""Tabs that open at the same time: people come in one after the other."""
+
+
+async def open_tabs(url: str, count: int, stack: AsyncExitStack) -> list[Tab]:
+    """Tabs on the training page, each with a seed of its own."""
+    doors = asyncio.Semaphore(AT_ONCE)
+
+    async def open_one(seed: int) -> Tab:
+        async with doors:
+            return await stack.enter_async_context(Tab(url, "training", f"seed={seed}&{QUERY}"))
+
+    return list(await asyncio.gather(*(open_one(seed) for seed in range(1, count + 1))))
+
+
+async def measure(server: AppServer, count: int) -> list[Figure]:
+    async with AsyncExitStack() as stack:
+        async with Tab(server.url, "training", QUERY) as first:  # compiles
+            await first.press("Run")
+            await first.until(lambda: first.step > 0)
+            await first.press("Pause")
+        tabs = await open_tabs(server.url, count, stack)
+        begun = time.perf_counter()
+        await asyncio.gather(*(tab.press("Run", timeout_s=120) for tab in tabs))
+        pressed_s = time.perf_counter() - begun
+        with suppress(TimeoutError):
+            await asyncio.gather(*(tab.until(lambda tab=tab: tab.step > 0, START_S) for tab in tabs))
+        started_s = time.perf_counter() - begun
+        started = sum(tab.step > 0 for tab in tabs)
+        await asyncio.sleep(SETTLE_S)
+
+        all_s, client_s, server_s, begun = busy_s(), time.process_time(), server.cpu_s(), time.perf_counter()
+        for tab in tabs:
+            tab.answers_s.clear()
+        before = [tab.step for tab in tabs]
+        await asyncio.sleep(MEASURED_S)
+        elapsed_s = time.perf_counter() - begun
+        client_s, server_s = time.process_time() - client_s, server.cpu_s() - server_s
+        others_s = busy_s() - all_s - client_s - server_s
+        # Whoever still waits has waited at least so long: without these, a tab that is stuck would not count.
+        answers_s = [s for tab in tabs for s in (*tab.answers_s, *([tab.oldest_unanswered_s] if tab.unanswered else []))]
+        rates = [(tab.step - start) / elapsed_s for tab, start in zip(tabs, before, strict=True)]
+        alive = sum(tab.alive and bool(tab.answers_s) for tab in tabs)
+        exceptions = [text for tab in tabs for text in tab.exceptions]
+        open_s = [tab.open_s for tab in tabs]
+
+    many = count > 30
+    wrong = len(exceptions) + server.tracebacks()
+    return [
+        Figure("tick answered, median", f"{1e3 * percentile(answers_s, 50):.0f} ms"),
+        at_most("tick answered, p95", 1e3 * percentile(answers_s, 95), 1000 if many else 100, "ms"),
+        Figure("ticks answered a tab and second", f"{sum(len(tab.answers_s) for tab in tabs) / count / elapsed_s:.2f}"),
+        at_least("slowest tab's steps / fastest's", min(rates) / max(rates) if max(rates) else 0.0, 0.2 if many else 0.5),
+        Figure("steps/s a tab, slowest to fastest", f"{min(rates):,.0f} to {max(rates):,.0f}"),
+        Figure("steps/s of all tabs", f"{sum(rates):,.0f}"),
+        Figure("tabs alive", f"{alive} of {count}", "all", alive == count),
+        Figure("exceptions", f"{wrong}" + (f": {exceptions[0]}" if exceptions else ""), "0", wrong == 0),
+        Figure("a tab opens, median", f"{percentile(open_s, 50):.2f} s, {AT_ONCE} at a time"),
+        Figure("all presses of Run answered", f"after {pressed_s:.1f} s"),
+        Figure("tabs past the first step", f"{started} of {count} after {started_s:.1f} s", "all", started == count),
+        Figure("processors busy with the server", f"{server_s / elapsed_s:.2f} of {os.cpu_count()}"),
+        Figure("processors busy with these clients", f"{client_s / elapsed_s:.2f}"),
+        Figure("processors busy with other work of this machine", f"{others_s / elapsed_s:.2f}"),
+    ]
+
+
+def run(count: int) -> list[Figure]:
+    with AppServer() as server:
+        return asyncio.run(measure(server.wait(), count))
