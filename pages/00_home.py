@@ -27,7 +27,7 @@ with right:
 st.subheader("Train a small network now", anchor=False)
 dataset = datasets.load("XOR", controls.seed)
 task = training.Training(
-    networks.Network(2, 1, 2, 8, "tanh"), dataset.digest, dataset.classes, dataset.picture, "Adam", controls.batch_size
+    networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size
 )
 
 

@@ -25,7 +25,7 @@ def trained(name, steps, **changes):
         settings["activation"], settings["initialisation"],
     )  # fmt: skip
     problem = Training(
-        network, dataset.digest, dataset.classes, dataset.picture, settings["optimizer"], settings["batch_size"]
+        network, dataset.classes, dataset.picture, settings["optimizer"], settings["batch_size"]
     )
     data, rate = jax.device_put(dataset.arrays), jnp.float32(settings["learning_rate"])
 

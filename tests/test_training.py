@@ -170,7 +170,7 @@ def toy(n=20, features=2, classes=2, test=6, image=False):
 
 def training_of(dataset, optimizer="SGD", batch_size=8, **network):
     shape = Network(dataset.features, dataset.outputs, **{"depth": 1, "width": 4, **network})
-    return Training(shape, dataset.digest, dataset.classes, dataset.picture, optimizer, batch_size)
+    return Training(shape, dataset.classes, dataset.picture, optimizer, batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 50])

@@ -52,13 +52,11 @@ class Training:
     """Trains a network on the arrays of a `datasets.Dataset`.
 
     Attributes:
-        dataset: hashable; which data, so that other data start anew.
         classes: 0 for regression.
         picture: what `observe` computes: `surface`, `curve`, `digits`, `scatter` or `classes`.
     """
 
     network: Network
-    dataset: Any
     classes: int
     picture: str
     optimizer: str

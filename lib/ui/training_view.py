@@ -102,7 +102,7 @@ def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
         )  # fmt: skip
         optimizer = st.selectbox("Optimizer", list(OPTIMIZERS), 2, key="optimizer", bind="query-params", width=150)
     network = Network(dataset.features, dataset.outputs, depth, width, activation, initialisation)
-    return Training(network, dataset.digest, dataset.classes, dataset.picture, optimizer, batch_size)
+    return Training(network, dataset.classes, dataset.picture, optimizer, batch_size)
 
 
 def pins(run: LiveRun, label: str) -> None:

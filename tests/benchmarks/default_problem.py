@@ -15,7 +15,7 @@ def default_problem() -> tuple[training.Training, datasets.Dataset]:
         dataset.features, dataset.outputs, chosen["depth"], chosen["width"], chosen["activation"], chosen["initialisation"]
     )
     problem = training.Training(
-        network=network, dataset=dataset.digest, classes=dataset.classes, picture=dataset.picture,
+        network=network, classes=dataset.classes, picture=dataset.picture,
         optimizer=chosen["optimizer"], batch_size=chosen["batch_size"],
     )  # fmt: skip
     return problem, dataset

@@ -86,6 +86,11 @@ class Tab:
         return self._reader is not None and not self._reader.done()
 
     @property
+    def ticking(self) -> bool:
+        """Whether the server wants a fragment of the page rerun from time to time."""
+        return bool(self._timers)
+
+    @property
     def unanswered(self) -> int:
         return sum(map(len, (*self._sent.values(), *self._running.values())))
 

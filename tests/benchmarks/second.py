@@ -1,0 +1,32 @@
+"""What a second visitor's visit compiles, after a first one has been everywhere: nothing, one hopes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app_server import AppServer
+from pages import compilations, page_paths, visit
+from report import Figure
+
+QUERIES = {
+    "the first visitor": "",
+    "a second, with the same settings": "",
+    "a third, with another seed and learning rate": "seed=5&learning_rate=0.01",
+}
+
+
+async def measure(url: str) -> list[Figure]:
+    figures = []
+    for number, (visitor, query) in enumerate(QUERIES.items()):
+        for path in page_paths():
+            before = await compilations(url)
+            well = await visit(url, path, query)
+            compiled = await compilations(url) - before
+            what = f"programs compiled for {visitor}, on /{path}" + ("" if well else " (the visit failed)")
+            figures.append(Figure(what, str(compiled), *(("0", compiled == 0) if number else ())))
+    return figures
+
+
+def run() -> list[Figure]:
+    with AppServer() as server:
+        return asyncio.run(measure(server.wait().url))

@@ -1,0 +1,97 @@
+"""How long a page takes to show the result of a changed widget, as its visitor sees it."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import NamedTuple
+
+from app_server import AppServer
+from chromium import STANDS, browser, open_page
+from playwright.sync_api import Page
+from report import Figure, at_most, percentile
+
+CHANGES = 12
+WARM_UP = 3
+LIMIT_MS = 200
+PAUSE_MS = 300
+
+
+class Change(NamedTuple):
+    """A widget to change and where the result shows.
+
+    Attributes:
+        path: of the page.
+        what: the widget and the result, in words.
+        widget: CSS selector of what is clicked; of several in turns, where it takes turns.
+        result: CSS selector of what changes; the last on the page that matches.
+        text: what the result's text has to contain to count.
+    """
+
+    path: str
+    what: str
+    widget: str
+    result: str
+    text: str = ""
+
+
+CHART = '[data-testid="stVegaLiteChart"]'
+SEED_UP = '[data-testid="stSidebar"] [data-testid="stNumberInputStepUp"]'
+CHANGES_OF_PAGES = [
+    Change("", "Seed to the picture of the data", SEED_UP, f"{CHART}"),
+    Change(
+        "jit_grad", "x to the value of f", '.stMain [data-testid="stNumberInputStepUp"]',
+        '[data-testid="stMarkdown"]', "At this point f",
+    ),
+    Change("jit_vmap", "Logarithmic loss axis to the chart", ".st-key-ensemble_log input", CHART),
+    Change("jit_grad_vmap", "Seed to the difference of the gradients", SEED_UP, '[data-testid="stMarkdown"]', "Largest difference"),
+    Change("training", "Seed to the picture of the data", SEED_UP, CHART),
+]  # fmt: skip
+
+# Clicks, and looks at each frame until the result is another one than before; milliseconds, or null after a while.
+MEASURE = """([widget, result, text]) => new Promise(resolve => {
+    const signature = () => {
+        const found = [...document.querySelectorAll(result)].filter(element => element.textContent.includes(text)).at(-1);
+        if (!found) return null;
+        const canvas = found.querySelector("canvas"), svg = found.querySelector("svg.marks, svg");
+        if (canvas && canvas.width) return canvas.toDataURL();
+        // Vega counts its clip paths up each time it draws: no change that one could see.
+        if (svg) return svg.innerHTML.replace(/(id="|url\\(#)[^")]*/g, "");
+        return found.querySelector(".vega-embed") || text ? found.textContent || null : null;
+    };
+    const before = signature(), begun = performance.now();
+    document.querySelector(widget).click();
+    const look = () => {
+        const now = signature(), elapsed = performance.now() - begun;
+        if (now !== null && now !== before) resolve(elapsed);
+        else if (elapsed > 5000) resolve(null);
+        else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+})"""
+
+
+def measure(page: Page, change: Change) -> list[float]:
+    """Milliseconds of each change, those that warm up left out; infinite where nothing changed."""
+    found = []
+    for _ in range(WARM_UP + CHANGES):
+        took = page.evaluate(MEASURE, [change.widget, change.result, change.text])
+        found.append(math.inf if took is None else took)
+        page.wait_for_selector(STANDS)
+        page.wait_for_timeout(PAUSE_MS)
+    return found[WARM_UP:]
+
+
+def run() -> list[Figure]:
+    figures = []
+    with AppServer() as server, browser() as chromium:
+        server.wait()
+        for change in CHANGES_OF_PAGES:
+            page = open_page(chromium, f"{server.url}/{change.path}")
+            page.wait_for_selector(change.result)
+            page.wait_for_timeout(2000)  # charts are drawn after the script has ended
+            took = measure(page, change)
+            figures.append(at_most(f"/{change.path}, {change.what}: median", median(took), LIMIT_MS, "ms"))
+            figures.append(Figure(f"/{change.path}: fastest, p90", f"{min(took):.0f} ms, {percentile(took, 90):.0f} ms"))
+            page.close()
+    return figures
