@@ -8,6 +8,8 @@ from contextlib import suppress
 import jax
 
 SIMULATED_CPU_DEVICES = 4
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Processor cores that this process may use."""
 
 # Only before the backend starts; whoever has set the variable has chosen.
 if "JAX_NUM_CPU_DEVICES" not in os.environ:

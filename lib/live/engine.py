@@ -124,6 +124,7 @@ class Engine:
         # that waits has its turn.
         self._measurements = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
         self._waiting = 0
+        self._looked_at: dict[int, float] = {}
         self.programs = Shared(self.background, MAX_PROGRAMS)
         self.answers = Shared(self.background, MAX_ANSWERS)
 
@@ -150,6 +151,20 @@ class Engine:
     def load(self, device: jax.Device) -> int:
         """How many turns are being taken or waited for on the processor of a device."""
         return self._load.get(processor(device), 0)
+
+    def looked_at(self, run: int, until: float | None) -> None:
+        """Notes that somebody looks at a run, and until when that holds; None if it has come to rest."""
+        with self._lock:
+            if until is None:
+                self._looked_at.pop(run, None)
+            else:
+                self._looked_at[run] = until
+
+    def audience(self, now: float) -> int:
+        """How many active runs are being looked at."""
+        with self._lock:
+            self._looked_at = {run: until for run, until in self._looked_at.items() if until > now}
+            return len(self._looked_at)
 
     def background(self, fun: Callable[..., Any], *args: Any) -> Future:
         """Work beside the queues, such as a compilation; it rests while a measurement is taken."""

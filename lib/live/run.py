@@ -116,6 +116,8 @@ class Snapshot(NamedTuple):
     """Whether it changes by itself."""
     queue: int
     """Turns being taken or waited for on its processor."""
+    audience: int
+    """Active runs that somebody looks at, this one among them."""
     measuring: bool
     """Whether everybody waits for a measurement."""
 
@@ -237,6 +239,8 @@ class LiveRun:
             self._lease = now + LEASE_S
             self._want_picture = True
             self._advance(looked=True)
+            active = self._status in (Status.RUNNING, Status.COMPILING) or self._busy
+            self._engine.looked_at(id(self), self._lease if active else None)
             nothing = np.empty((0, len(AXES)))
             coordinates, values = self._history.points() if self._history else (nothing, np.empty((0, 0)))
             seen_at, seen = self._seen.points() if self._seen else (nothing, np.empty((0, 0)))
@@ -250,7 +254,8 @@ class LiveRun:
                 seen_series=self._seen_series, seen_coordinates=seen_at, seen_values=seen,
                 picture=self._picture, compilations=tuple(self._compilations), events=tuple(self._events),
                 since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
-                active=self._status in (Status.RUNNING, Status.COMPILING) or self._busy,
+                active=active,
+                audience=self._engine.audience(now),
                 queue=self._engine.load(self._spec.device) if self._spec else 0,
                 measuring=self._engine.measuring,
             )  # fmt: skip

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 
 import jax
 import streamlit as st
 
-from lib.live.devices import devices
+from lib.live.devices import CPUS, devices
 from lib.ui.style import SERIES, TRAIN
 
 # Streamlit leaves no SVG in HTML that it shows, so a script puts the picture in. The navigation's own links change
@@ -89,11 +88,10 @@ def composition_map() -> None:
 def machine() -> None:
     """What computes here."""
     st.markdown("**This machine**")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     st.dataframe(
         {
             "what": ["JAX", "Python", "CPU cores", "Devices"],
-            "value": [jax.__version__, platform.python_version(), str(cores), ", ".join(devices())],
+            "value": [jax.__version__, platform.python_version(), str(CPUS), ", ".join(devices())],
         },
         hide_index=True,
     )

@@ -7,13 +7,16 @@ from typing import Any
 
 import streamlit as st
 
+from lib.live.devices import CPUS
 from lib.live.engine import default_engine
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.routines.problem import Problem
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
 
-TICK_S = 0.2
+TICKS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
+TICKS_PER_CPU_S = 40
+"""Ticks a second that a processor core may be asked for by all tabs together: each costs some 6 ms."""
 PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "10000": 10000, "unlimited": None}
 ICONS = {
     Status.READY: "○",
@@ -72,20 +75,30 @@ def live(
     run.configure(
         Spec(problem, controls.device, controls.seed, data, data_id), controls.learning_rate, PACES[chosen_pace]
     )
-    ticking = run.look().active
+    now = run.look()
+    ticking, tick_s = now.active, _tick_s(now.audience)
+    # Tabs that are told to begin at the same moment must not ask at the same moments ever after.
+    own = 0.9 + 0.2 * (id(run) >> 6) % 97 / 97
 
-    @st.fragment(run_every=TICK_S if ticking else None)
+    @st.fragment(run_every=own * tick_s if ticking else None)
     def frame() -> None:
         snapshot = run.look()
         _numbers(snapshot, extra_stats)
         draw(snapshot)
         _message(snapshot)
         _compilations(snapshot)
-        if ticking and not snapshot.active:
-            st.rerun()  # the last frame stands: the page needs no timer any more
+        due = _tick_s(snapshot.audience)
+        if ticking and (not snapshot.active or due > tick_s or due < tick_s / 2):
+            st.rerun()  # no timer is needed any more, or another one
 
     frame()
     return run
+
+
+def _tick_s(audience: int) -> float:
+    """How often a tab looks: the more there are, the less often, so that all are answered in time."""
+    due = audience / (TICKS_PER_CPU_S * CPUS)
+    return next((tick for tick in TICKS_S if tick >= due), TICKS_S[-1])
 
 
 def _numbers(snapshot: Snapshot, extra: Callable[[Snapshot], dict[str, str]] | None) -> None:
