@@ -57,7 +57,7 @@ def init_params(network: Network, key: Key[Array, ""]) -> Params:
     hidden_bias = -5.0 if network.initialisation == "negative biases" else 0.0
     for subkey, fan_in, fan_out in zip(keys, network.sizes[:-1], network.sizes[1:], strict=True):
         w = scale * jnp.sqrt(gain / fan_in) * jax.random.normal(subkey, (fan_in, fan_out))
-        params.append({"w": w, "b": jnp.full(fan_out, hidden_bias)})
+        params.append({"w": w, "b": jnp.full(fan_out, hidden_bias, jnp.float32)})
     params[-1]["b"] = jnp.zeros(network.outputs)
     return params
 
