@@ -37,7 +37,7 @@ def numbers(snapshot: Snapshot) -> dict[str, str]:
     seen = dict(
         zip(snapshot.seen_series, (snapshot.seen_values[-1] if len(snapshot.seen_values) else ()), strict=False)
     )
-    shown = {"Test loss": f"{seen['test_loss']:.4g}" if seen else "–"}
+    shown = {"Test loss": f"{seen['test_loss']:.3g}" if seen else "–"}
     if dataset.classes:
         shown["Accuracy: train, test"] = f"{seen['train_accuracy']:.1%}, {seen['test_accuracy']:.1%}" if seen else "–"
     return shown | {"Examples/s": quantity(snapshot.steps_per_s * snapshot.batch_size) if snapshot.steps_per_s else "–"}

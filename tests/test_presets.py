@@ -24,9 +24,7 @@ def trained(name, steps, **changes):
         dataset.features, dataset.outputs, settings["depth"], settings["width"],
         settings["activation"], settings["initialisation"],
     )  # fmt: skip
-    problem = Training(
-        network, dataset.classes, dataset.picture, settings["optimizer"], settings["batch_size"]
-    )
+    problem = Training(network, dataset.classes, dataset.picture, settings["optimizer"], settings["batch_size"])
     data, rate = jax.device_put(dataset.arrays), jnp.float32(settings["learning_rate"])
 
     def look(state):

@@ -218,7 +218,7 @@ def _cells(name: str, value: str, cells: int, x: tuple[float, float], y: tuple[f
         .transform_calculate(
             x=f"{x[0]} + ((datum.n - 1) % {cells}) * {dx}",
             y=f"{y[0]} + floor((datum.n - 1) / {cells}) * {dy}",
-            x2=f"datum.x + {1.03 * dx}", y2=f"datum.y + {1.03 * dy}",  # no seams
+            x2=f"datum.x + {1.1 * dx}", y2=f"datum.y + {1.1 * dy}",  # no seams
         )
         .mark_rect(clip=True, strokeWidth=0, **mark)
         .encode(
@@ -361,11 +361,11 @@ def surface_spec(
     if classes == 2:
         color = alt.Color(
             "p:Q", title=f"probability of class {names[3]}" if len(names) > 3 else "probability of class 1",
-            scale=alt.Scale(domain=[0, 127.5, 255], range=["#E69F00", "#FFFFFF", "#1F88C9"]), legend=None,
+            scale=alt.Scale(domain=[0, 127.5, 255], range=["#ECB740", "#FFFFFF", "#57A6D7"]), legend=None,
         )  # fmt: skip
     else:
         color = alt.Color("p:Q", scale=alt.Scale(domain=list(range(classes)), range=_palette(classes)), legend=None)
-    grid = _cells("grid", color, cells, x, y, opacity=0.75)  # type: ignore[arg-type]
+    grid = _cells("grid", color, cells, x, y)  # type: ignore[arg-type]
     points = (
         alt.Chart(named("points"))
         .mark_point(size=48, filled=True, opacity=1, stroke="black", strokeWidth=0.8, clip=True)

@@ -109,7 +109,7 @@ def _numbers(snapshot: Snapshot, extra: Callable[[Snapshot], dict[str, str]] | N
         status = "◔ waits: measuring"
     elif snapshot.status is Status.FINISHED:
         status = f"{ICONS[snapshot.status]} finished"
-    loss = f"{snapshot.latest[0]:.4g}" if snapshot.latest is not None else "–"
+    loss = f"{snapshot.latest[0]:.3g}" if snapshot.latest is not None else "–"
     numbers = {"Status": status, "Step": f"{snapshot.step:,}", "Loss": loss}
     if extra is not None:
         numbers |= extra(snapshot)

@@ -25,11 +25,10 @@ _CSS = """
 <style>
 .stMainBlockContainer { padding: 3.7rem 3rem 3rem; }
 .stMainBlockContainer h1 { font-size: 2.2rem; padding: 0 0 .4rem; }
-.stats { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline; }
-.stats > div { min-width: 5rem; }
-.stats .name { font-size: .8rem; opacity: .7; white-space: nowrap; }
-.stats .value { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.stats > div:first-child { min-width: 9.6rem; }
+.stats { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: .3rem .7rem; }
+.stats .wide { grid-column: span 2; }
+.stats .name { font-size: .75rem; opacity: .7; white-space: nowrap; }
+.stats .value { font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .shapes { border-collapse: collapse; font-size: 1.05rem; }
 .shapes th, .shapes td { padding: .25rem 1.1rem .25rem 0; text-align: left; }
 .shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
@@ -39,7 +38,6 @@ _CSS = """
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4.2rem 1rem 3rem; } .stMainBlockContainer h1 { font-size: 1.6rem; }
-  .stats { gap: .2rem 1rem; } .stats .value { font-size: 1.15rem; } .stats > div { min-width: 5rem; }
 }
 </style>
 """
@@ -50,10 +48,14 @@ def inject() -> None:
     st.html(_CSS)
 
 
+WIDE = ("Status", "Accuracy: train, test")
+"""Numbers that need room for two. Cells of fixed widths keep the row still while the numbers change."""
+
+
 def stats(numbers: dict[str, str]) -> None:
     """A row of named numbers, as one element: live pages redraw it five times a second."""
     cells = "".join(
-        f'<div><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div></div>'
+        f'<div class="{"wide" if name in WIDE else ""}"><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div></div>'
         for name, value in numbers.items()
     )
     st.html(f'<div class="stats">{cells}</div>')
