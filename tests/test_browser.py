@@ -69,7 +69,9 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
         "document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').forEach(e => e.marked = true)"
     )
     before = b.step_of(page)
-    page.wait_for_function(f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before + 5000}")
+    page.wait_for_function(
+        f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before + 5000}"
+    )
     page.wait_for_timeout(1500)  # some frames more
     kept = page.evaluate(
         "[...document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg')].map(e => e.marked === true)"
@@ -150,7 +152,9 @@ def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> No
     assert before > 0
     page.evaluate("window.sockets.forEach(socket => socket.close())")
     page.wait_for_function("window.sockets.length >= 2 && window.sockets.at(-1).readyState === 1")
-    page.wait_for_function(f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before}")
+    page.wait_for_function(
+        f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before}"
+    )
     expect(page.get_by_text(re.compile("Programs of this run: 1"))).to_be_visible()
 
 
@@ -193,11 +197,15 @@ CSV = "height,weight,kind\n" + "\n".join(f"{i % 7},{(i * i) % 11},{i % 2}" for i
         ("just one column\n1\n2\n3\n4\n5", "only one column"),
     ],
 )  # fmt: skip
-def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(app: str, page: Page, content: str, sentence: str) -> None:
+def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(
+    app: str, page: Page, content: str, sentence: str
+) -> None:
     b.open_page(page, f"{app}/training")
     page.get_by_test_id("stSelectbox").filter(has_text="Data").first.locator("input").click()
     page.get_by_role("option", name="your own CSV").click()
-    page.locator("input[type=file]").set_input_files({"name": "d.csv", "mimeType": "text/csv", "buffer": content.encode()})
+    page.locator("input[type=file]").set_input_files(
+        {"name": "d.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    )
     if "kind" not in content and "x" in sentence:
         page.get_by_test_id("stSelectbox").filter(has_text="Target").locator("input").click()
         page.get_by_role("option", name="a", exact=True).click()
@@ -209,7 +217,9 @@ def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(app: str, page: P
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_every_page_without_scrolling_sideways(chromium: Browser, app: str, path: str, scheme: str) -> None:
+def test_a_phone_shows_every_page_without_scrolling_sideways(
+    chromium: Browser, app: str, path: str, scheme: str
+) -> None:
     context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     b.open_page(page, f"{app}/{path}")

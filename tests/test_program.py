@@ -175,11 +175,11 @@ def test_data_of_another_shape_or_dtype_are_another_program(data):
     assert steps_key(Mean(8), DATA + 1, CPU) == steps_key(Mean(8), DATA, CPU)
 
 
-def test_a_reason_for_tracing_anew_names_both_settings_or_is_left_out(engine):
+def test_a_reason_for_tracing_anew_names_the_setting_or_is_left_out(engine):
     """JAX 0.12 explains no static argument: then it compares with whatever came closest, or says that it cannot tell."""
     program_of(engine, Mean(8, size=7), DATA, CPU)
     reason = program_of(engine, Mean(16, size=7), DATA, CPU).steps.reason
-    assert reason == "" or ("batch_size=8" in reason and "batch_size=16" in reason)
+    assert reason == "" or "batch_size=16" in reason
 
 
 def test_a_program_reports_phases_capacity_and_cost(engine):

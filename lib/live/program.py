@@ -182,7 +182,9 @@ def compute_chunk(
         state: on any device: the run's device may have been changed since.
         data: on the program's device.
     """
-    state, rate = jax.device_put((state, np.float32(learning_rate)), program.device)
+    if state.step.devices() != {program.device}:
+        state = jax.device_put(state, program.device)
+    rate = jax.device_put(np.float32(learning_rate), program.device)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, dict[str, np.ndarray], np.ndarray]:
         count_there = jax.device_put(np.int32(count), program.device)

@@ -20,11 +20,13 @@ from lib.live.history import History
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
 from lib.routines.problem import Problem, TrainState
 
-LEASE_S = 5.0
+LEASE_S = 8.0
 """A run goes on for so long after the last look at it."""
-CHUNK_S = (0.025, 0.06)
+CHUNK_S = (0.025, 0.1)
 """A chunk lasts about so long: the first with many runs on the processor, the second alone."""
 RATE_WINDOW_S = 3.0
+PICTURE_S = 0.4
+"""At full speed a picture is at least so old before the next is drawn: its browser shares the processor."""
 AXES = ("step", "seconds", "examples")
 UNLIMITED = 2**31 - 1
 
@@ -160,6 +162,7 @@ class LiveRun:
         self._seen_series: tuple[str, ...] = ()
         self._picture: dict[str, np.ndarray] | None = None
         self._picture_step = 0
+        self._picture_at = -PICTURE_S
         self._last_rate: float | None = None
         self._want_picture = True
         self._compilations: deque[Compilation] = deque(maxlen=20)
@@ -237,7 +240,8 @@ class LiveRun:
         with self._lock:
             now = self._clock()
             self._lease = now + LEASE_S
-            self._want_picture = True
+            if self._pace is not None or now >= self._picture_at + PICTURE_S:
+                self._want_picture = True
             self._advance(looked=True)
             active = self._status in (Status.RUNNING, Status.COMPILING) or self._busy
             self._engine.looked_at(id(self), self._lease if active else None)
@@ -397,7 +401,7 @@ class LiveRun:
             while self._recent[0][0] < now - RATE_WINDOW_S and len(self._recent) > 2:
                 self._recent.popleft()
         if chunk.picture is not None:
-            self._picture, self._picture_step = chunk.picture, self._step
+            self._picture, self._picture_step, self._picture_at = chunk.picture, self._step, now
             self._see(chunk.picture)
         if chunk.diverged:
             self._target = 0

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-MAX_STEPS = 16384
+MAX_STEPS = 32768
 """Steps of one call of `train_steps`, at the most."""
 MAX_METRIC_VALUES = 2**18
 """Numbers in the buffer of metrics, at the most (1 MiB of float32): many metrics, fewer steps."""

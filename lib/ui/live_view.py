@@ -14,7 +14,7 @@ from lib.routines.problem import Problem
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
 
-TICKS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
+TICKS_S = (0.25, 0.5, 2.0)
 TICKS_PER_CPU_S = 40
 """Ticks a second that a processor core may be asked for by all tabs together: each costs some 6 ms."""
 PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "10000": 10000, "unlimited": None}
@@ -54,7 +54,7 @@ def live(
 
     Args:
         name: of the page; what its widgets' keys begin with.
-        draw: draws a snapshot. Called five times a second while the run is active, once otherwise.
+        draw: draws a snapshot. Called four times a second while the run is active, once otherwise.
         data: a pytree of NumPy arrays; `data_id` tells data apart.
         pace: the steps a second to begin with, one of `PACES`: at full speed a small problem is over before one sees
             it, and a class that looks on leaves the processor to others.
@@ -78,7 +78,7 @@ def live(
     now = run.look()
     ticking, tick_s = now.active, _tick_s(now.audience)
     # Tabs that are told to begin at the same moment must not ask at the same moments ever after.
-    own = 0.9 + 0.2 * (id(run) >> 6) % 97 / 97
+    own = 0.9 + 0.2 * ((id(run) >> 6) % 97) / 97
 
     @st.fragment(run_every=own * tick_s if ticking else None)
     def frame() -> None:
@@ -88,7 +88,7 @@ def live(
         _message(snapshot)
         _compilations(snapshot)
         due = _tick_s(snapshot.audience)
-        if ticking and (not snapshot.active or due > tick_s or due < tick_s / 2):
+        if ticking and (not snapshot.active or due > tick_s or due < tick_s / 4):
             st.rerun()  # no timer is needed any more, or another one
 
     frame()

@@ -53,7 +53,7 @@ WIDE = ("Status", "Accuracy: train, test")
 
 
 def stats(numbers: dict[str, str]) -> None:
-    """A row of named numbers, as one element: live pages redraw it five times a second."""
+    """A row of named numbers, as one element: live pages redraw it four times a second."""
     cells = "".join(
         f'<div class="{"wide" if name in WIDE else ""}"><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div></div>'
         for name, value in numbers.items()

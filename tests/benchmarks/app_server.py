@@ -44,7 +44,7 @@ class AppServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # A file: a pipe that nobody reads would fill up and stop the server.
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log", encoding="utf-8")
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log", encoding="utf-8")  # noqa: SIM115  ends in __exit__
         self._command = [
             sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.headless=true",
             "--server.address=127.0.0.1", f"--server.port={self.port}", "--browser.gatherUsageStats=false",

@@ -12,7 +12,12 @@ def default_problem() -> tuple[training.Training, datasets.Dataset]:
     chosen = presets.DEFAULTS
     dataset = datasets.load(chosen["data"], 0)
     network = networks.Network(
-        dataset.features, dataset.outputs, chosen["depth"], chosen["width"], chosen["activation"], chosen["initialisation"]
+        dataset.features,
+        dataset.outputs,
+        chosen["depth"],
+        chosen["width"],
+        chosen["activation"],
+        chosen["initialisation"],
     )
     problem = training.Training(
         network=network, classes=dataset.classes, picture=dataset.picture,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from app_server import AppServer
-from pages import page_paths, visit
 from report import Figure, at_most
+from visits import page_paths, visit
 
 VISITORS = 100
 AT_ONCE = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from app_server import AppServer
-from pages import compilations, page_paths, visit
 from report import Figure
+from visits import compilations, page_paths, visit
 
 QUERIES = {
     "the first visitor": "",

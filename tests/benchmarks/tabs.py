@@ -56,7 +56,9 @@ async def measure(server: AppServer, count: int) -> list[Figure]:
         client_s, server_s = time.process_time() - client_s, server.cpu_s() - server_s
         others_s = busy_s() - all_s - client_s - server_s
         # Whoever still waits has waited at least so long: without these, a tab that is stuck would not count.
-        answers_s = [s for tab in tabs for s in (*tab.answers_s, *([tab.oldest_unanswered_s] if tab.unanswered else []))]
+        answers_s = [
+            s for tab in tabs for s in (*tab.answers_s, *([tab.oldest_unanswered_s] if tab.unanswered else []))
+        ]
         rates = [(tab.step - start) / elapsed_s for tab, start in zip(tabs, before, strict=True)]
         alive = sum(tab.alive and bool(tab.answers_s) for tab in tabs)
         exceptions = [text for tab in tabs for text in tab.exceptions]
@@ -68,7 +70,9 @@ async def measure(server: AppServer, count: int) -> list[Figure]:
         Figure("tick answered, median", f"{1e3 * percentile(answers_s, 50):.0f} ms"),
         at_most("tick answered, p95", 1e3 * percentile(answers_s, 95), 1000 if many else 100, "ms"),
         Figure("ticks answered a tab and second", f"{sum(len(tab.answers_s) for tab in tabs) / count / elapsed_s:.2f}"),
-        at_least("slowest tab's steps / fastest's", min(rates) / max(rates) if max(rates) else 0.0, 0.2 if many else 0.5),
+        at_least(
+            "slowest tab's steps / fastest's", min(rates) / max(rates) if max(rates) else 0.0, 0.2 if many else 0.5
+        ),
         Figure("steps/s a tab, slowest to fastest", f"{min(rates):,.0f} to {max(rates):,.0f}"),
         Figure("steps/s of all tabs", f"{sum(rates):,.0f}"),
         Figure("tabs alive", f"{alive} of {count}", "all", alive == count),

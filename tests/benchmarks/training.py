@@ -65,24 +65,32 @@ def bare_loop() -> Callable[[float], float]:
 def run() -> list[Figure]:
     bare = bare_loop()
     live_rates, bare_rates, frames = [], [], []
+    # Steps for each second of a processor: what is left of the ratio when other programs want the processors too.
+    live_per_cpu_s, bare_per_cpu_s = [], []
     with AppServer() as server, browser() as chromium:
         page = open_page(chromium, f"{server.wait().url}/training?training_pace=unlimited")
         for _ in range(ROUNDS):
             press(page, "Run")
             wait_for_stat(page, "Step", "[1-9]")
             page.wait_for_timeout(1000 * SETTLE_S)
+            used_s = server.cpu_s()
             rate, changes = page.evaluate(WATCH, LIVE_S)
+            live_per_cpu_s.append(rate * LIVE_S / (server.cpu_s() - used_s))
             live_rates.append(rate)
             frames.append(changes / LIVE_S)
             press(page, "Pause")
             wait_for_stat(page, "Status", "paused")
             page.wait_for_timeout(500)
+            used_s = time.process_time()
             bare_rates.append(bare(BARE_S))
+            bare_per_cpu_s.append(bare_rates[-1] * BARE_S / (time.process_time() - used_s))
     ratios = [live / loop for live, loop in zip(live_rates, bare_rates, strict=True)]
+    per_cpu = [live / loop for live, loop in zip(live_per_cpu_s, bare_per_cpu_s, strict=True)]
     return [
         Figure("steps/s live, median", f"{median(live_rates):,.0f}"),
         Figure("steps/s of the bare scan, median", f"{median(bare_rates):,.0f}"),
         at_least("live / bare, median of the rounds", median(ratios), 0.9),
         Figure("live / bare, each round", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
+        Figure("the same for each second of processor time, median", f"{median(per_cpu):.2f}"),
         Figure("frames that the page showed a second, median", f"{median(frames):.1f}"),
     ]
