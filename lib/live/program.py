@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 import jax
@@ -114,7 +115,7 @@ def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     # one `train_steps` for all, each program would stay, 6 MB, after the engine has dropped it.
     @jax.jit
     def train_steps_of_problem(state: Any, data: Any, learning_rate: Any, num_steps: Any) -> Any:
-        return train_steps.__wrapped__(problem, state, data, learning_rate, num_steps)
+        return unwrap(train_steps)(problem, state, data, learning_rate, num_steps)
 
     compiled, phases = compile_in_stages(
         train_steps_of_problem, state=state, data=data, learning_rate=rate, num_steps=count
@@ -198,7 +199,8 @@ def compute_chunk(
         return bool(finite.all()) and all(np.isfinite(values).all() for values in metrics.values())
 
     begun = time.perf_counter()
-    after, metrics, diverged = state, {}, ""
+    after, diverged = state, ""
+    metrics: dict[str, np.ndarray] = {}
     if num_steps:
         after, metrics, finite = take(state, num_steps)
     if num_steps and not good(metrics, finite):
