@@ -79,6 +79,7 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
     assert len(kept) == 2 and all(kept), "a chart was embedded anew while the run went on"
     assert float(b.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
     b.press(page, "Pause")
+    expect(page.locator(".stats").first).to_contain_text("paused")
     page.wait_for_timeout(300)
     paused_at = b.step_of(page)
     page.wait_for_timeout(800)

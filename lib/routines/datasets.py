@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import zlib
@@ -129,10 +130,12 @@ PLANE = {"circles": (_circles, 0.1), "moons": (_moons, 0.12), "spiral": (_spiral
 NAMES = (*PLANE, "regression", "digits")
 
 
-def _split(inputs, targets, rng: np.random.Generator, held_out: float, **about: Any) -> Dataset:
+def _split(
+    inputs, targets, rng: np.random.Generator, held_out: float, dtype: Any = np.float32, **about: Any
+) -> Dataset:
     """Shuffles and holds out a part; at least one example goes to each side."""
     order = rng.permutation(len(inputs))
-    inputs, targets = inputs[order].astype(np.float32), targets[order].astype(np.float32)
+    inputs, targets = inputs[order].astype(dtype), targets[order].astype(dtype)
     cut = min(max(1, round(len(inputs) * (1 - held_out))), len(inputs) - 1)
     return Dataset((inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:]), **about)
 
@@ -186,8 +189,11 @@ def read_csv(content: bytes) -> pd.DataFrame:
         raise DataError(f"Byte {error.start} is not UTF-8 text; save the table as CSV with UTF-8 encoding.") from None
     if "\x00" in text:
         raise DataError("The file holds binary zeros, so it is no CSV; export the table as CSV text.")
+    if not text.strip():
+        raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
     first_line = text.lstrip().splitlines()[0]
     separator = max(",;\t", key=first_line.count)
+    _check_rows(text, separator)
     try:
         table = pd.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError) as error:
@@ -203,10 +209,33 @@ def read_csv(content: bytes) -> pd.DataFrame:
     if len(table) < 4:
         raise DataError(f"There are {len(table)} rows of data; at least 4 are needed for a train and a test part.")
     table.columns = [str(name).strip() for name in table.columns]
-    if table.columns.duplicated().any():
-        twice = table.columns[table.columns.duplicated()][0]
-        raise DataError(f"The column name '{twice}' occurs twice; give each column a name of its own.")
     return table
+
+
+def _check_rows(text: str, separator: str) -> None:
+    """No row has more fields than there are names, and no name occurs twice: pandas would mend both in silence."""
+    try:
+        rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+        names = [name.strip() for name in next(row for row in rows if row)]
+        for row in rows:
+            if len(row) > len(names):
+                raise DataError(
+                    f"Line {rows.line_num} has {len(row)} fields and the first has {len(names)}; "
+                    "give every row the same number of fields."
+                )
+    except csv.Error as error:
+        raise DataError(f"The table cannot be read ({error}); export it as plain CSV.") from None
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"The column name '{twice[0]}' occurs twice; give each column a name of its own.")
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """float64, NaN for what is no number and infinity for what is too large."""
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    except OverflowError:
+        return column.map(lambda cell: float(str(cell))).to_numpy(np.float64)
 
 
 def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
@@ -221,22 +250,32 @@ def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
     features = [name for name in table.columns if name != target]
     columns = []
     for name in features:
-        numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
-        columns.append(_finite(numbers, table[name], name))
+        columns.append(_finite(_numbers(table[name]), table[name], name))
     inputs = np.stack(columns, 1)
     classes, labels, targets = _targets(table[target], target)
     rng = np.random.default_rng(seed)
     digest = hashlib.sha256(inputs.tobytes() + targets.tobytes() + repr((features, target, seed)).encode()).hexdigest()
-    split = _split(inputs, targets, rng, 0.25, classes=classes, names=(*features, target), labels=labels, digest=digest)
-    # The statistics of the training part alone: the test part must stay unseen.
-    mean, std = split.train[0].mean(0), split.train[0].std(0)
-    scale = lambda x: (x - mean) / np.where(std > 0, std, 1)  # noqa: E731
-    shift, spread = (split.train[1].mean(), split.train[1].std() or 1.0) if not classes else (0.0, 1.0)
+    split = _split(
+        inputs, targets, rng, 0.25, np.float64, classes=classes, names=(*features, target), labels=labels, digest=digest
+    )
+    # The statistics of the training part alone, since the test part must stay unseen; in float64, since numbers such
+    # as dates differ in digits that float32 does not have.
+    scaled = [_standardised(split.train[0], split.test[0])]
+    scaled.append((split.train[1], split.test[1]) if classes else _standardised(split.train[1], split.test[1]))
+    (train_inputs, test_inputs), (train_targets, test_targets) = scaled
     return Dataset(
-        (scale(split.train[0]).astype(np.float32), ((split.train[1] - shift) / spread).astype(np.float32)),
-        (scale(split.test[0]).astype(np.float32), ((split.test[1] - shift) / spread).astype(np.float32)),
+        (train_inputs.astype(np.float32), train_targets.astype(np.float32)),
+        (test_inputs.astype(np.float32), test_targets.astype(np.float32)),
         classes, split.names, labels, digest=digest,
     )  # fmt: skip
+
+
+def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the training part's mean taken off, in units of its standard deviation; a constant becomes 0."""
+    constant = train.max(0) == train.min(0)
+    mean = np.where(constant, train.min(0), train.mean(0))
+    spread = np.where(constant, 1.0, train.std(0))
+    return (train - mean) / spread, (test - mean) / spread
 
 
 def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
@@ -252,9 +291,10 @@ def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
 
 def _targets(column: pd.Series, name: str) -> tuple[int, tuple[str, ...], np.ndarray]:
     """The number of classes (0: regression), their names, and the targets as numbers."""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    numbers = _numbers(column)
     if column.isna().any():
-        _finite(numbers, column, name)
+        row = int(np.flatnonzero(column.isna())[0])
+        raise DataError(f"Row {row + 2}, column '{name}' is empty; give every row a target.")
     if np.isnan(numbers).any():
         values, codes = np.unique(column.astype(str).to_numpy(), return_inverse=True)
         if len(values) > MAX_CLASSES:
@@ -270,7 +310,7 @@ def _targets(column: pd.Series, name: str) -> tuple[int, tuple[str, ...], np.nda
             if len(values) == 1:
                 raise DataError(f"The target '{name}' is {values[0]:g} in every row; there is nothing to learn.")
             return 0, (), numbers
-        values = values.astype(int).astype(str)
+        values = np.array([str(int(value)) for value in values], dtype=object)
     if len(values) == 1:
         raise DataError(f"The target '{name}' is {values[0]} in every row; there is nothing to learn.")
     return len(values), tuple(str(v) for v in values), codes.astype(np.float64)
