@@ -275,7 +275,8 @@ def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.n
     constant = train.max(0) == train.min(0)
     mean = np.where(constant, train.min(0), train.mean(0))
     spread = np.where(constant, 1.0, train.std(0))
-    return (train - mean) / spread, (test - mean) / spread
+    # A million of them is far enough: what is farther would overflow in the network.
+    return tuple(np.clip((part - mean) / spread, -1e6, 1e6) for part in (train, test))  # type: ignore[return-value]
 
 
 def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
