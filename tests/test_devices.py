@@ -29,6 +29,14 @@ def test_the_first_is_the_default_one():
     assert next(iter(devices().values())) == jax.devices()[0]
 
 
+def test_accelerators_come_first_and_the_cpu_s_devices_after_them(monkeypatch):
+    gpus = [SimpleNamespace(platform="gpu", id=i, device_kind="H100") for i in range(2)]
+    cpus = [SimpleNamespace(platform="cpu", id=i, device_kind="cpu") for i in range(2)]
+    monkeypatch.setattr(jax, "devices", lambda backend=None: cpus if backend == "cpu" else gpus)
+    assert list(devices()) == ["cuda:0 (H100)", "cuda:1 (H100)", "cpu:0", "cpu:1"]
+    assert list(devices().values()) == [*gpus, *cpus]
+
+
 @pytest.mark.parametrize(
     ("platform", "kind", "expected"),
     [("cpu", "cpu", "cpu:2"), ("gpu", "NVIDIA H100", "cuda:2 (NVIDIA H100)"), ("tpu", "TPU v4", "tpu:2 (TPU v4)")],

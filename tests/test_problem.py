@@ -125,6 +125,13 @@ def test_each_leaf_is_told_whether_it_is_finite():
     assert finite.tolist() == [bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)] == [True, False]
 
 
+def test_one_number_that_is_not_finite_is_enough():
+    problem = Mean(8)
+    start = problem.init(jax.random.key(0), DATA)
+    broken = start._replace(params=start.params | {"a": jnp.array([1.0, jnp.inf, 1.0])})
+    assert take(problem, broken, 1)[2].tolist() == [False, True]
+
+
 def test_a_loss_that_breaks_shows_in_its_buffer():
     problem = LossBreaks(breaks_at=3)
     _, metrics, finite = take(problem, problem.init(jax.random.key(0), ()), 5, data=())

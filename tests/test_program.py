@@ -176,10 +176,10 @@ def test_data_of_another_shape_or_dtype_are_another_program(data):
 
 
 def test_a_reason_for_tracing_anew_names_the_setting_or_is_left_out(engine):
-    """JAX 0.12 explains no static argument: then it compares with whatever came closest, or says that it cannot tell."""
+    """JAX 0.12 explains no static argument."""
     program_of(engine, Mean(8, size=7), DATA, CPU)
     reason = program_of(engine, Mean(16, size=7), DATA, CPU).steps.reason
-    assert reason == "" or "batch_size=16" in reason
+    assert "batch_size=16" in reason if jax.__version_info__ < (0, 11) else not reason
 
 
 def test_a_program_reports_phases_capacity_and_cost(engine):

@@ -111,6 +111,9 @@ def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     with reasons("arguments_of_train_steps") as said:
         arguments_of_train_steps.trace(problem, state, data, rate, count)
 
+    # JAX 0.12 explains no static argument, and would compare with somebody else's unrelated program.
+    reason = "\n".join(text for text in said if "Static(val=" in text)
+
     # A function of its own, because what JAX keeps for a jitted function lives as long as the function: with the
     # one `train_steps` for all, each program would stay, 6 MB, after the engine has dropped it.
     @jax.jit
@@ -123,7 +126,7 @@ def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     _, buffers, _ = compiled.out_info
     paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(state.params))
     leaves = tuple("params" + jax.tree_util.keystr(path) for path in paths)
-    return Steps(compiled, buffers["loss"].shape[0], leaves, phases, cost_of(compiled), "\n".join(said))
+    return Steps(compiled, buffers["loss"].shape[0], leaves, phases, cost_of(compiled), reason)
 
 
 def steps_key(problem: Problem, data: Any, device: jax.Device) -> tuple:

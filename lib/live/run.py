@@ -304,7 +304,6 @@ class LiveRun:
     def _submit(self, count: int, want_picture: bool) -> None:
         """Has a chunk computed, in its turn."""
         assert self._spec is not None
-        self._busy = True
         spec, rate = self._spec, self._learning_rate
         # What is computed already, or waits in the queue, goes by the settings as they were.
         if count and self._last_rate is not None and rate != self._last_rate:
@@ -313,6 +312,7 @@ class LiveRun:
         future = self._engine.submit(
             spec.device, self._chunk, self._program, self._state, spec, rate, count, want_picture
         )
+        self._busy = True
         future.add_done_callback(self._handover(lambda chunk: self._took_chunk(chunk, spec, rate)))
 
     def _handover(self, take: Callable[[Any], None]) -> Callable[[Future], None]:

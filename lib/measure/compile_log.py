@@ -84,11 +84,6 @@ _logger = logging.getLogger("jax._src.interpreters.partial_eval")
 _logger.addHandler(_reasons)
 
 
-def _not_ours(record: logging.LogRecord) -> bool:
-    """Lets a record pass to the other handlers unless a thread of ours asked for it."""
-    return not ("CACHE MISS" in record.getMessage() and getattr(_reasons.here, "said", None) is not None)
-
-
 @contextmanager
 def reasons(fun_name: str) -> Iterator[list[str]]:
     """Collects JAX's own reasons for tracing `fun_name` anew in this thread, file names left out."""
