@@ -124,7 +124,8 @@ def draw_timings(records: list) -> None:
     if steady:
         st.caption(
             f"Steady state: median of {steady['samples']} samples of {steady['calls']} calls each, with quartiles. "
-            f"The compiler counts {steady['flops'] or 0:g} flops and {steady['size_bytes'] or 0:g} bytes a call."
+            f"The compiler counts {steady['flops'] or 0:g} flops and {steady['size_bytes'] or 0:g} bytes a call, "
+            f"so it achieves {steady['gflops_per_s'] or 0:.2g} GFLOP/s and {steady['gbytes_per_s'] or 0:.2g} GB/s."
         )
 
 
