@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from playwright.sync_api import Browser, Page
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from tests.browser import chromium as browser
 
-FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+__all__ = ["browser", "open_page", "press", "wait_for_stat"]
+
 STANDS = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 """The page while no script runs. Live pages run one at each tick: wait for it before Run is pressed."""
-
-
-@contextmanager
-def browser() -> Iterator[Browser]:
-    """The system's Chromium or Chrome, or else Playwright's own."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        try:
-            yield launched
-        finally:
-            launched.close()
 
 
 def open_page(browser: Browser, address: str) -> Page:
