@@ -14,7 +14,7 @@ import streamlit as st
 
 from lib.live.run import Snapshot
 from lib.measure import experiments
-from lib.routines import descent
+from lib.routines import compilation, descent
 from lib.routines.functions import FUNCTIONS
 from lib.routines.mistakes import JIT_GRAD
 from lib.ui import charts, frame, panels
@@ -133,6 +133,7 @@ panels.measure(
     "grad", controls, draw_timings, "Traces, lowers, compiles and runs the gradient from nothing, and runs it eagerly.",
     experiments.gradient_phases, name, point, constants,
 )  # fmt: skip
+panels.stages("grad", controls, "jit(grad(f))", compilation.gradient, name)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

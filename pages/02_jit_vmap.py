@@ -13,7 +13,7 @@ import streamlit as st
 
 from lib.live.run import Snapshot
 from lib.measure import experiments
-from lib.routines import batching
+from lib.routines import batching, compilation
 from lib.routines.mistakes import JIT_VMAP
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
@@ -80,6 +80,7 @@ panels.measure(
     f"Every power of two up to Batch size ({controls.batch_size:,}), each way blocked and timed in turns.",
     experiments.batching_sweep, name, controls.batch_size,
 )  # fmt: skip
+panels.stages("vmap", controls, "jit(vmap(f))", compilation.batched, name, controls.batch_size)
 
 st.subheader("Live: many models trained at once", anchor=False)
 st.markdown(

@@ -14,6 +14,7 @@ import streamlit as st
 
 from lib.live.run import Snapshot
 from lib.measure import experiments
+from lib.routines import compilation
 from lib.routines import linear_regression as regression
 from lib.routines.mistakes import JIT_GRAD_VMAP
 from lib.ui import charts, frame, panels
@@ -95,6 +96,7 @@ panels.measure(
     "ways", controls, draw_timings, f"The ways above on {batch_size:,} examples, blocked, in turns.",
     experiments.gradient_ways, batch_size, seed,
 )  # fmt: skip
+panels.stages("ways", controls, "jit(grad(vmap(loss)))", compilation.batch_gradient, batch_size)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

@@ -13,7 +13,7 @@ import streamlit as st
 
 from lib.live.run import AXES, Snapshot
 from lib.measure import experiments
-from lib.routines import networks, problem, training
+from lib.routines import compilation, networks, problem, training
 from lib.ui import charts, frame, panels
 from lib.ui import training_view as view
 from lib.ui.live_view import live
@@ -80,6 +80,7 @@ panels.measure(
     experiments.train_step_phases, task, dataset.arrays, controls.seed,
     about=(task, controls.seed),
 )  # fmt: skip
+panels.stages("training", controls, "jit(train_step)", compilation.training_step, task)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

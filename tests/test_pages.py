@@ -197,3 +197,19 @@ def test_a_frame_of_a_long_run_stays_below_10_kB(file) -> None:
     charts = [chart.proto for chart in app.get("vega_lite_chart")]
     assert charts
     assert max(chart.ByteSize() for chart in charts) < 10_000
+
+
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "training"])
+def test_the_stages_of_a_lesson_are_compiled_when_they_are_opened_and_can_be_searched(stem: str) -> None:
+    app = open_page(stem)
+    name = next(panel for panel in app.expander if panel.label.startswith("Stages of")).proto.id.split("-")[-1]
+    assert not app.get("text_input")
+    app.session_state[name] = True
+    settle(app.run())
+    assert any("Equations" in element.proto.body for element in app.get("html"))
+    everything = next(code.value for code in app.code if "{ lambda" in code.value)  # the jaxpr
+    search = next(box for box in app.text_input if box.label == "Search")
+    settle(search.set_value("LAMBDA").run())
+    lines = [line for line in everything.splitlines() if "lambda" in line]
+    assert any(code.value.splitlines() == lines for code in app.code)
+    assert any(f"{len(lines):,} of" in caption.value for caption in app.caption)

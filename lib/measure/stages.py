@@ -6,10 +6,18 @@ References:
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+
+MAX_TEXT = 60_000
+"""Characters of one stage's text that are kept for a page."""
+NO_OPERATIONS = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
+"""Opcodes of HLO that name or regroup data: nothing is computed or moved."""
 
 
 class Phases(NamedTuple):
@@ -33,11 +41,31 @@ class Cost(NamedTuple):
     peak_memory_bytes: int | None
 
 
-def compile_in_stages(jitted: Any, *args: Any, **static: Any) -> tuple[jax.stages.Compiled, Phases]:
-    """Compiles ahead of time for these arguments, arrays or `jax.ShapeDtypeStruct`s.
+class Stages(NamedTuple):
+    """What a function is at each stage, and how much of it there is.
 
-    The jitted function, called with such arguments later, finds the program and does not compile again.
+    Attributes:
+        jaxpr, stablehlo, hlo: as text; the last one is optimised by the compiler, for its backend.
+        equations: of the jaxpr and of those inside it.
+        stablehlo_ops: how often each operation occurs; calls and returns are none.
+        hlo_ops: how often each opcode occurs, in all computations.
+        fusions: operations of HLO that are several in one.
     """
+
+    jaxpr: str
+    stablehlo: str
+    hlo: str
+    phases: Phases
+    cost: Cost
+    equations: int
+    stablehlo_ops: dict[str, int]
+    hlo_ops: dict[str, int]
+    fusions: int
+
+
+def _take_stages(
+    jitted: Any, *args: Any, **static: Any
+) -> tuple[jax.stages.Traced, jax.stages.Lowered, jax.stages.Compiled, Phases]:
     start = time.perf_counter()
     traced = jitted.trace(*args, **static)
     after_trace = time.perf_counter()
@@ -46,7 +74,72 @@ def compile_in_stages(jitted: Any, *args: Any, **static: Any) -> tuple[jax.stage
     compiled = lowered.compile()
     end = time.perf_counter()
     ms = [1e3 * (b - a) for a, b in ((start, after_trace), (after_trace, after_lower), (after_lower, end))]
-    return compiled, Phases(*ms)
+    return traced, lowered, compiled, Phases(*ms)
+
+
+def compile_in_stages(jitted: Any, *args: Any, **static: Any) -> tuple[jax.stages.Compiled, Phases]:
+    """Compiles ahead of time for these arguments, arrays or `jax.ShapeDtypeStruct`s.
+
+    The jitted function, called with such arguments later, finds the program and does not compile again.
+    """
+    _, _, compiled, phases = _take_stages(jitted, *args, **static)
+    return compiled, phases
+
+
+def stages_of(jitted: Any, *args: Any) -> Stages:
+    """Takes a jitted function through all stages, for arrays or `jax.ShapeDtypeStruct`s."""
+    traced, lowered, compiled, phases = _take_stages(jitted, *args)
+    stablehlo, hlo = lowered.as_text(), compiled.as_text() or ""
+    # The tables of source files and frames that precede the program say where the server keeps its files.
+    hlo = re.sub(r"\n(?:FileNames|FunctionNames|FileLocations|StackFrames)\n(?:.+\n)*", "", hlo)
+    hlo = re.sub(r" stack_frame_id=\d+", "", hlo)
+    hlo_ops = hlo_operations(hlo)
+    return Stages(
+        jaxpr=str(traced.jaxpr), stablehlo=stablehlo, hlo=hlo, phases=phases, cost=cost_of(compiled),
+        equations=equations(traced.jaxpr), stablehlo_ops=stablehlo_operations(stablehlo), hlo_ops=hlo_ops,
+        fusions=hlo_ops.get("fusion", 0),
+    )  # fmt: skip
+
+
+def stages_made(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Hashable) -> Stages:
+    """The stages of a function that `make(*args)` gives along with its arguments, the texts cut to `MAX_TEXT`."""
+    fun, arrays = make(*args)
+    stages = stages_of(jax.jit(fun), *arrays)
+    return stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+
+
+def cut(text: str) -> str:
+    """A text that is not too long for a page; if it was, its last line says so."""
+    if len(text) <= MAX_TEXT:
+        return text
+    kept = text[:MAX_TEXT].rpartition("\n")[0]
+    return f"{kept}\n... Cut here: {len(text) - len(kept):,} of {len(text):,} characters are left out."
+
+
+def equations(jaxpr: Any) -> int:
+    """How many equations a jaxpr has, those of the jaxprs inside it (loops, branches, calls) included."""
+    inner = getattr(jaxpr, "jaxpr", jaxpr)  # of a closed one
+    count = len(inner.eqns)
+    for equation in inner.eqns:
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(getattr(part, "jaxpr", part), "eqns"):
+                    count += equations(part)
+    return count
+
+
+def stablehlo_operations(text: str) -> dict[str, int]:
+    """How often each operation occurs. An operation of another dialect than `stablehlo` keeps its prefix."""
+    # Pretty `%0 = stablehlo.add ...` or generic `%0 = "stablehlo.sort"(...`; `applies stablehlo.add` is part of a reduce.
+    found = re.findall(r'^\s*(?:%[^=]*= )?"?(?:stablehlo\.|(?=chlo\.))([\w.]+)', text, re.MULTILINE)
+    return dict(Counter(name for name in found if name != "return"))
+
+
+def hlo_operations(text: str) -> dict[str, int]:
+    """How often each opcode occurs, bookkeeping such as `parameter` included."""
+    # `ROOT %name = type opcode(...`, where the type of several results is `(type, type)`.
+    found = re.findall(r"^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([a-z][\w\-]*)\(", text, re.MULTILINE)
+    return dict(Counter(found))
 
 
 def cost_of(compiled: jax.stages.Compiled) -> Cost:

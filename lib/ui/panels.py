@@ -16,9 +16,10 @@ import streamlit as st
 from lib.live.engine import default_engine
 from lib.live.measurement import Measurement, Records
 from lib.measure import compile_log
+from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.ui.controls import Controls
-from lib.ui.style import duration
+from lib.ui.style import duration, quantity, stats
 
 WAIT_S = 0.12
 """So long a script waits for an answer before it shows that it is being worked on."""
@@ -127,6 +128,70 @@ def measure(
             draw(taken.records)
 
     panel()
+
+
+def matching(text: str, wanted: str) -> list[str]:
+    """The lines in which something occurs, in whatever case, each behind its number."""
+    wanted = wanted.casefold()
+    return [f"{n:>5}  {line}" for n, line in enumerate(text.splitlines(), 1) if wanted in line.casefold()]
+
+
+def text_view(name: str, texts: dict[str, str]) -> None:
+    """One of several texts, and a search for the lines in which something occurs."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        shown = st.segmented_control(
+            "Text", list(texts), default=next(iter(texts)), required=True, key=f"{name}_text", bind="query-params"
+        )
+        wanted = st.text_input(
+            "Search", key=f"{name}_search", bind="query-params", max_chars=80, placeholder="a part of a line"
+        )
+    lines = matching(texts[shown], wanted)
+    total = len(texts[shown].splitlines())
+    st.caption(f"{len(lines):,} of {total:,} lines have “{wanted}” in them." if wanted else f"{total:,} lines.")
+    st.code("\n".join(lines), language=None, height=440 if len(lines) > 18 else "content")
+
+
+def stages_view(name: str, stages: Stages) -> None:
+    """The stages of a function: how much there is of each, and their texts."""
+    work = sum(count for opcode, count in stages.hlo_ops.items() if opcode not in NO_OPERATIONS)
+    stats(
+        {
+            "Equations": f"{stages.equations:,}",
+            "StableHLO ops": f"{sum(stages.stablehlo_ops.values()):,}",
+            "HLO ops": f"{work:,}",
+            "Fusions": f"{stages.fusions:,}",
+            "Flops": quantity(stages.cost.flops),
+            "Bytes": quantity(stages.cost.size_bytes, "B"),
+            "Peak memory": quantity(stages.cost.peak_memory_bytes, "B"),
+            "Compiled in": duration(stages.phases.total_ms),
+        }
+    )
+    st.caption(
+        "Flops, bytes moved and peak memory of one call are the compiler's own estimate. HLO ops are those of all "
+        f"computations but {', '.join(NO_OPERATIONS)}, which compute nothing."
+    )
+    for column, (title, ops) in zip(
+        st.columns(2), {"StableHLO": stages.stablehlo_ops, "HLO, optimised": stages.hlo_ops}.items(), strict=True
+    ):
+        most = sorted(ops.items(), key=lambda item: (item[0] in NO_OPERATIONS, -item[1], item[0]))
+        table = {f"{title}: operation": [op for op, _ in most], "count": [count for _, count in most]}
+        column.dataframe(table, hide_index=True, height=min(220, 38 * (len(most) + 1)))
+    text_view(name, {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
+
+
+def stages(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:
+    """A folded panel with the stages of a compiled function; nothing is compiled before it is opened.
+
+    Args:
+        name: of the page; what the widgets' keys begin with.
+        title: the function, as code.
+        make: a function of a module; gives a function that is not jitted, and arrays to call it with.
+    """
+    name = f"{name}_stages"
+    panel = st.expander(f"Stages of `{title}`: jaxpr, StableHLO, HLO, cost", key=name, bind="query-params")
+    if panel.open:
+        with panel:
+            answer(lambda made: stages_view(name, made), controls.device, stages_made, make, *args)
 
 
 def _shape(shape: tuple[int, ...], axis: int | None) -> str:
