@@ -7,6 +7,7 @@ import pytest
 
 from lib.live.devices import devices
 from lib.measure import compile_log
+from lib.measure.jaxprs import equations_of
 from lib.measure.stages import (
     MAX_TEXT,
     Cost,
@@ -14,7 +15,6 @@ from lib.measure.stages import (
     compile_in_stages,
     cost_of,
     cut,
-    equations,
     hlo_operations,
     placed,
     stablehlo_operations,
@@ -130,6 +130,9 @@ def test_the_text_of_the_program_names_no_file_of_the_server():
 
 
 def test_equations_inside_equations_count():
+    def equations(closed):
+        return sum(1 for _ in equations_of(closed.jaxpr))
+
     def looped(x):
         return jax.lax.fori_loop(0, 3, lambda i, c: jax.lax.cond(c > 0, jnp.sin, jnp.cos, c), x)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,7 +20,11 @@ import jax
 
 MAX_PROGRAMS = 64
 MAX_ANSWERS = 512
+MAX_TRACES = 64
+MAX_ANALYSES = 128
 BACKGROUND_THREADS = 2
+WANTED_S = 5.0
+"""A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
 
 
 def processor(device: jax.Device) -> str:
@@ -32,24 +37,44 @@ def _failed(future: Future | None) -> bool:
     return future is None or (future.done() and (future.cancelled() or future.exception() is not None))
 
 
-class Shared:
-    """Results that all visitors share: each is computed once, and the least recently used are dropped."""
+class Unwanted(Exception):
+    """Nobody waited any longer for a result when its turn came."""
 
-    def __init__(self, submit: Callable[..., Future], size: int) -> None:
+
+class Shared:
+    """Results that all visitors share: each is computed once, and the least recently used are dropped.
+
+    Args:
+        wanted_s: a task whose result nobody has asked for in so many seconds is not begun, so that who tries one
+            thing after the other leaves no queue behind. None: whatever was asked for is computed.
+    """
+
+    def __init__(self, submit: Callable[..., Future], size: int, wanted_s: float | None = None) -> None:
         self._submit = submit
         self._size = size
+        self._wanted_s = wanted_s
+        self._asked: dict[Hashable, float] = {}
         self._lock = threading.Lock()
         self._futures: OrderedDict[Hashable, Future] = OrderedDict()
 
     def get(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Future:
         """The future of `fun(*args)`, the same one for the same key. A failure is not kept."""
         with self._lock:
+            self._asked[key] = time.monotonic()
             if _failed(self._futures.get(key)):
-                self._futures[key] = self._submit(fun, *args)
+                self._futures[key] = self._submit(self._if_wanted, key, fun, *args)
             self._futures.move_to_end(key)
             while len(self._futures) > self._size:
-                self._futures.popitem(last=False)
+                dropped, _ = self._futures.popitem(last=False)
+                self._asked.pop(dropped, None)
             return self._futures[key]
+
+    def _if_wanted(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Any:
+        with self._lock:
+            asked = self._asked.get(key, -float("inf"))
+        if self._wanted_s is not None and time.monotonic() - asked > self._wanted_s:
+            raise Unwanted
+        return fun(*args)
 
     def has(self, key: Hashable) -> bool:
         """Whether it is there or on its way."""
@@ -111,6 +136,9 @@ class Engine:
     Attributes:
         programs: compiled programs, shared by all visitors.
         answers: small results for pages (curves, gradients at a point), shared by all visitors.
+        traces: jaxprs for pages: quick to have, but larger than answers, so that fewer are kept.
+        analyses: what takes a compilation of its own to show; they stand in a line of their own, so that neither
+            answers nor live runs wait for them.
     """
 
     def __init__(self, make_executor: Callable[[str], Executor] = _one_thread) -> None:
@@ -127,6 +155,9 @@ class Engine:
         self._looked_at: dict[int, float] = {}
         self.programs = Shared(self.background, MAX_PROGRAMS)
         self.answers = Shared(self.background, MAX_ANSWERS)
+        self.traces = Shared(self.background, MAX_TRACES)
+        self._analysts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="analysis")
+        self.analyses = Shared(functools.partial(self._beside, self._analysts), MAX_ANALYSES, WANTED_S)
 
     def submit(self, device: jax.Device, fun: Callable[..., Any], *args: Any) -> Future:
         """A turn on the processor of a device."""
@@ -168,12 +199,14 @@ class Engine:
 
     def background(self, fun: Callable[..., Any], *args: Any) -> Future:
         """Work beside the queues, such as a compilation; it rests while a measurement is taken."""
+        return self._beside(self._background, fun, *args)
 
+    def _beside(self, executor: Executor, fun: Callable[..., Any], *args: Any) -> Future:
         def rest_then_work() -> Any:
             with self._quiet.work():
                 return fun(*args)
 
-        return self._background.submit(rest_then_work)
+        return executor.submit(rest_then_work)
 
     def measure(self, device: jax.Device, fun: Callable[[], Any]) -> Future:
         """A turn with the processor to itself: no run computes, nothing compiles beside it."""

@@ -10,9 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lib.measure.timing import compare, profile_rows, sweep
-from lib.routines import batching, linear_regression
+from lib.measure.levels import fresh, level_arguments
+from lib.measure.stages import compile_in_stages
+from lib.measure.timing import compare, interleaved, once, profile_rows, row, sweep
+from lib.routines import batching, linear_regression, transforms
+from lib.routines.composition import Function
 from lib.routines.functions import FUNCTIONS
+from lib.routines.transforms import Stack
 
 Rows = Iterator[dict[str, Any]]
 
@@ -48,3 +52,27 @@ def train_step_phases(device: jax.Device, problem: Any, data: Any, seed: int) ->
     state = jax.device_put(jax.jit(problem.init)(jax.random.key(seed), data), device)
     args = (state, data, jax.device_put(jnp.float32(0.01), device))
     yield from profile_rows(problem.step, args, "jit(step)", "step")
+
+
+def stack_times(device: jax.Device, function: Function, stacks: tuple[Stack, ...], batch_size: int, seed: int) -> Rows:
+    """Stacks that JAX takes: what each costs to compile, then the steady state of all in turns.
+
+    Yields:
+        Records as of `timing.row`, with `stack`: the place in `stacks`. What is compiled is `jit` of the stack; where
+        that is not what stands there, the stack as it stands is timed too, under the phase "first run": JAX goes
+        through it from the beginning at each call.
+    """
+    calls: dict[str, Callable[[], Any]] = {}
+    for place, stack in enumerate(stacks):
+        args = jax.device_put(level_arguments(function, stack, batch_size, seed), device)
+        jitted = fresh(transforms.apply(function.fun, stack))
+        _, phases = compile_in_stages(jitted, *args)
+        yield once("", "compile", phases.total_ms) | {"stack": place}
+        calls[f"{place} steady"] = partial(jitted, *args)
+        if not stack or stack[-1].name != "jit":
+            calls[f"{place} first run"] = partial(transforms.apply(function.fun, stack), *args)
+    for call in calls.values():
+        jax.block_until_ready(call())
+    for name, timing in interleaved(calls, budget_s=0.4 * len(calls)).items():
+        place, _, phase = name.partition(" ")
+        yield row("", phase, timing) | {"stack": int(place)}

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lib.measure.jaxprs import equations_of
+
 MAX_TEXT = 60_000
 """Characters of one stage's text that are kept for a page."""
 NO_OPERATIONS = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
@@ -96,7 +98,7 @@ def stages_of(jitted: Any, *args: Any) -> Stages:
     hlo_ops = hlo_operations(hlo)
     return Stages(
         jaxpr=str(traced.jaxpr), stablehlo=stablehlo, hlo=hlo, phases=phases, cost=cost_of(compiled),
-        equations=equations(traced.jaxpr), stablehlo_ops=stablehlo_operations(stablehlo), hlo_ops=hlo_ops,
+        equations=sum(1 for _ in equations_of(traced.jaxpr.jaxpr)), stablehlo_ops=stablehlo_operations(stablehlo), hlo_ops=hlo_ops,
         fusions=hlo_ops.get("fusion", 0),
     )  # fmt: skip
 
@@ -114,18 +116,6 @@ def cut(text: str) -> str:
         return text
     kept = text[:MAX_TEXT].rpartition("\n")[0]
     return f"{kept}\n... Cut here: {len(text) - len(kept):,} of {len(text):,} characters are left out."
-
-
-def equations(jaxpr: Any) -> int:
-    """How many equations a jaxpr has, those of the jaxprs inside it (loops, branches, calls) included."""
-    inner = getattr(jaxpr, "jaxpr", jaxpr)  # of a closed one
-    count = len(inner.eqns)
-    for equation in inner.eqns:
-        for value in equation.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                if hasattr(getattr(part, "jaxpr", part), "eqns"):
-                    count += equations(part)
-    return count
 
 
 def stablehlo_operations(text: str) -> dict[str, int]:
