@@ -74,5 +74,5 @@ def stack_times(device: jax.Device, function: Function, stacks: tuple[Stack, ...
     for call in calls.values():
         jax.block_until_ready(call())
     for name, timing in interleaved(calls, budget_s=0.4 * len(calls)).items():
-        place, _, phase = name.partition(" ")
-        yield row("", phase, timing) | {"stack": int(place)}
+        number, _, phase = name.partition(" ")
+        yield row("", phase, timing) | {"stack": int(number)}

@@ -136,10 +136,14 @@ def _by(equation: Any) -> str:
     return "(".join(words) + ")" * (len(words) - 1)
 
 
-def lines(closed: Any) -> list[Line]:
-    """A jaxpr line by line, inner jaxprs indented."""
-    fresh = _names()
-    called: dict[Any, str] = {}
+def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
+    """A jaxpr line by line, inner jaxprs indented.
+
+    Args:
+        names: of the inputs, one for each array; JAX itself calls them a, b, c, ..., as everything else.
+    """
+    fresh = (name for name in _names() if name not in names)
+    called: dict[Any, str] = dict(zip(closed.jaxpr.invars, names, strict=False))
 
     def name(var: Any) -> str:
         if hasattr(var, "val"):  # a literal
@@ -180,10 +184,9 @@ def lines(closed: Any) -> list[Line]:
     return list(walk(closed.jaxpr, 0))
 
 
-def head(closed: Any) -> tuple[str, str]:
-    """The first and the last line of a jaxpr: what it takes and what it gives."""
-    fresh = _names()
-    inputs = " ".join(f"{name}:{_type(var.aval)}" for var, name in zip(closed.jaxpr.invars, fresh, strict=False))
+def head(closed: Any, names: tuple[str, ...]) -> tuple[str, str]:
+    """The first and the last line of a jaxpr: what it takes, by name, and what it gives."""
+    inputs = " ".join(f"{name}:{_type(var.aval)}" for var, name in zip(closed.jaxpr.invars, names, strict=True))
     outputs = ", ".join(_type(var.aval) for var in closed.jaxpr.outvars)
     return f"lambda {inputs}", f"in {outputs}"
 

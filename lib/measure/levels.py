@@ -90,13 +90,14 @@ def trace_levels(function: Function, stack: Stack, batch_size: int) -> tuple[Tra
             )  # fmt: skip
             return tuple(found)
         signature = transforms.after(prefix[-1], below, batch_size) if length else below
-        lines = jaxprs.lines(closed)
-        flowchart, collapsed = jaxprs.graph(closed, _array_names(names, inputs))
+        arrays = _array_names(names, inputs)
+        lines = jaxprs.lines(closed, arrays)
+        flowchart, collapsed = jaxprs.graph(closed, arrays)
         marks = [jaxprs.SAME] * len(lines) if before is None else jaxprs.marks(before, lines)
         kept = slice(MAX_LINES)
         found.append(
             Traced(
-                prefix, signature, names, inputs, lines[kept], marks[kept], len(lines), jaxprs.head(closed), flowchart,
+                prefix, signature, names, inputs, lines[kept], marks[kept], len(lines), jaxprs.head(closed, arrays), flowchart,
                 collapsed,
             )
         )  # fmt: skip

@@ -162,6 +162,18 @@ COMPARISONS: dict[str, Comparison] = {
     ),
 }  # fmt: skip
 
+BROKEN: dict[str, tuple[str, str]] = {
+    "grad of a batch of losses": ("squared loss", "jit(grad(vmap(f, in_axes=(None, 0, 0))))"),
+    "grad of a vector": ("affine", "grad(f)"),
+    "in_axes for too few arguments": ("squared loss", "vmap(grad(f), in_axes=(None, 0))"),
+    "nothing to map over": ("squared loss", "vmap(f, in_axes=None)"),
+    "an axis that is not there": ("squared loss", "vmap(f, in_axes=(None, 0, 2))"),
+    "out_axes beyond the result": ("squared loss", "vmap(f, in_axes=(None, 0, 0), out_axes=1)"),
+    "argnums beyond the arguments": ("damped wave", "grad(f, argnums=1)"),
+    "sum of a value and a gradient": ("Rosenbrock", "grad(sum(value_and_grad(f)))"),
+}
+"""Function and stack of typical mistakes."""
+
 
 # The stack at work: descent along its gradient.
 

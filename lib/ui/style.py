@@ -34,6 +34,21 @@ _CSS = """
 .shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
 .shapes code { font-size: 1.15rem; }
 .shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
+.types { font-size: 1rem; line-height: 1.7; background: none; color: inherit; }
+.types .batch, .types .derivative { color: #fff; border-radius: .25rem; padding: 0 .3rem; }
+.types .batch { background: #1F6FA8; } .types .derivative { background: #B04A00; }
+.scroll { overflow-x: auto; } .legend { font-size: .9rem; opacity: .85; margin: .3rem 0; }
+.ladder, .jaxpr { border-collapse: collapse; font-size: 1rem; }
+.ladder td, .ladder th, .jaxpr td, .jaxpr th { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; }
+.ladder th { font-size: .85rem; opacity: .75; font-weight: 600; }
+.ladder tr { border-bottom: 1px solid rgba(128, 128, 128, .25); } .ladder td { white-space: nowrap; }
+.ladder .refused { background: rgba(213, 94, 0, .12); }
+.jaxpr { font-family: "Source Code Pro", monospace; font-size: .95rem; }
+.jaxpr td, .jaxpr th { white-space: pre; font-weight: 400; padding: .05rem .9rem .05rem .3rem; }
+.jaxpr td:nth-child(n + 3), .jaxpr th { opacity: .7; }
+.jaxpr .new td:nth-child(-n + 2), .legend .new { background: rgba(0, 158, 115, .22); }
+.jaxpr .changed td:nth-child(-n + 2), .legend .changed { background: rgba(31, 136, 201, .16); }
+.legend span { padding: 0 .4rem; }
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
 @media (max-width: 640px) {
