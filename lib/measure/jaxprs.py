@@ -237,7 +237,7 @@ def graph(closed: Any, names: tuple[str, ...]) -> tuple[str, bool]:
         ident = idents.setdefault(group(place), f"e{len(idents)}")
         sizes[ident] = sizes.get(ident, 0) + 1
         inner = sum(1 for part in inner_jaxprs(equation) for _ in equations_of(part))
-        label = f"<b>{equation.primitive.name}</b>" + (f"<br/>{inner} equations inside" if inner else "")
+        label = equation.primitive.name + (f"<br/>{inner} equations inside" if inner else "")
         if collapsed:
             label = f"{_quoted(_group(equation)[0] or equation.primitive.name)}<br/>{sizes[ident]} equations"
         nodes[ident] = f'["{label}"]' + (":::backward" if "transpose" in _by(equation) else "")

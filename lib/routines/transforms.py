@@ -101,14 +101,13 @@ def _reduced(reduce: Callable) -> Callable:
 # NumPy: no JAX but for `jax.tree`, which walks over tuples.
 
 
-def _difference(fun: Callable, move: Callable[[float], tuple]) -> Any:
+def _difference(fun: Callable, move: Callable[[float], tuple], step: float = STEP) -> Any:
     """The derivative along a line at 0, by central differences of fourth order.
 
     Source: Fornberg, B. (1988), Generation of finite difference formulas on arbitrarily spaced grids.
     """
-    steps = (-2 * STEP, -STEP, STEP, 2 * STEP)
-    values = [fun(*move(step)) for step in steps]
-    return jax.tree.map(lambda a, b, c, d: (a - 8 * b + 8 * c - d) / (12 * STEP), *values)
+    values = [fun(*move(times * step)) for times in (-2, -1, 1, 2)]
+    return jax.tree.map(lambda a, b, c, d: (a - 8 * b + 8 * c - d) / (12 * step), *values)
 
 
 def _flat(tree: Any) -> tuple[list[Any], Any]:
@@ -189,7 +188,8 @@ def _plain_jvp(fun: Callable) -> Callable:
         def move(step: float) -> tuple:
             return jax.tree.map(lambda primal, tangent: primal + step * tangent, primals, tangents)
 
-        return fun(*primals), _difference(fun, move)
+        length = np.sqrt(sum(np.sum(tangent**2) for tangent in jax.tree.leaves(tangents)))
+        return fun(*primals), _difference(fun, move, STEP / max(1.0, length))
 
     return pushed
 

@@ -106,11 +106,12 @@ def build(function: Function) -> Stack | None:
     with st.container(horizontal=True, gap="small"):
         for place, level in enumerate(stack):
             _level_box(function, stack, place, level)
-    if len(stack) < transforms.MAX_LEVELS:
-        st.pills(
-            "Add on the outside", list(TRANSFORMS), key="add_level", on_change=_add, args=(function, stack),
-            format_func=lambda name: f"{name}( )",
-        )  # fmt: skip
+    with st.container(horizontal=True, gap="xsmall"):
+        for name, transform in TRANSFORMS.items():
+            st.button(
+                f"+ {name}", key=f"add_{name}", help=f"Puts {name} on the outside: {transform.about}.", on_click=_add,
+                args=(function, stack, name), disabled=len(stack) == transforms.MAX_LEVELS,
+            )  # fmt: skip
     return stack
 
 
@@ -162,15 +163,12 @@ def _set(stack: Stack, place: int, keyword: str, key: str) -> None:
     _write((*stack[:place], Level(stack[place].name, kept), *stack[place + 1 :]))
 
 
-def _add(function: Function, stack: Stack) -> None:
-    name = st.session_state["add_level"]
-    st.session_state["add_level"] = None
-    if name:
-        signature = function.signature()
-        for level in stack:
-            names, inputs = transforms.inputs_after(level, signature, 1)
-            signature = signature._replace(names=names, inputs=inputs)
-        _write((*stack, transforms.default_level(name, signature, function.in_axes)))
+def _add(function: Function, stack: Stack, name: str) -> None:
+    signature = function.signature()
+    for level in stack:
+        names, inputs = transforms.inputs_after(level, signature, 1)
+        signature = signature._replace(names=names, inputs=inputs)
+    _write((*stack, transforms.default_level(name, signature, function.in_axes)))
 
 
 # What the engine has to say.
