@@ -31,7 +31,7 @@ ESCAPES = [
     "sin(*x)", "sin(**x)", "x.real", "x.__class__", "np.sin(x)", "jnp.linalg.norm(x)", "x_1", "_", "1_000 * x", "0x10 * x",
     "1j * x", "007", "1.2.3", "1..real", "x = 1", "f(x) = x", "x == y == 1", "0 < x < 1", "x is y", "x in y", "True * x",
     "None", "x[None", "x[None].T", "x[x]", "x[1.0]", "x[-y]", "x[::0]", "x[[0]]", "x[True]", "(x, y)", "[x]", "{x}", "{}",
-    "sin", "sin(sin)", "sin()", "sin(x, y)", "where(x, 1, 2)", "sum(x, axis=x)", "sum(x, axis=1e3)", "sum(x, axis=999)",
+    "pi[0]", "2[0]*x", "sin", "sin(sin)", "sin()", "sin(x, y)", "where(x, 1, 2)", "sum(x, axis=x)", "sum(x, axis=1e3)", "sum(x, axis=999)",
     "sum(x, keepdims=1)", "sum(x, axis=0, axis=1)", "sin(x, axis=0)", "x(1)", "x()()", "sin(x)(1)", "(x + 1)(2)", "snh(x)",
     "eval(x)", "exec(x)", "getattr(x, y)", "breakpoint()", "exit()", "import os", "del x", "x; y", "x, y", "x //  y",
     "x << 9", "x ^ y", "~x", "x & y", "-(x > 0) & x", "1/0 * x", "0**-1 * x", "(-8)**0.5 * x", "1e12 * 10 * x",

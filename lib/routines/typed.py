@@ -42,7 +42,7 @@ _ARITHMETIC = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.MatMult: "@", ast.Mod: "%",
 }  # fmt: skip
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-_FOLDS = {name: OPERATORS[name] for name in "+-*/%"} | {"**": math.pow}  # which has no complex results
+_FOLDS: dict[str, Any] = {name: OPERATORS[name] for name in "+-*/%"} | {"**": math.pow}  # which has no complex results
 _REFUSED = {
     "_": "Names have letters and digits only; leave the underscore out.",
     "^": "Write ** for a power.",
@@ -155,6 +155,8 @@ class _Builder:
                 return self.call(node, depth)
             case ast.Subscript(value=value):
                 inner = self.as_number(self.build(value, depth + 1), node)
+                if isinstance(inner, Number):
+                    raise self.refuse("A number has no axes to index; leave the brackets out.", node)
                 return Index(inner, self.index(node.slice), node.col_offset, node.end_col_offset or 0)
             case ast.Attribute(attr=attr):
                 known = attr in FUNCTIONS or attr in CONSTANTS
