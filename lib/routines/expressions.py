@@ -131,8 +131,8 @@ OPERATORS = {
     ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _LOGIC = {"&": "logical_and", "|": "logical_or", "~": "logical_not"}
-_JAX = OPERATORS | {o: getattr(jnp, n) for o, n in _LOGIC.items()} | {n: f.jax for n, f in FUNCTIONS.items()}
-_NUMPY = OPERATORS | {o: getattr(np, n) for o, n in _LOGIC.items()} | {n: f.numpy for n, f in FUNCTIONS.items()}
+JAX = OPERATORS | {o: getattr(jnp, n) for o, n in _LOGIC.items()} | {n: f.jax for n, f in FUNCTIONS.items()}
+NUMPY = OPERATORS | {o: getattr(np, n) for o, n in _LOGIC.items()} | {n: f.numpy for n, f in FUNCTIONS.items()}
 _CONDITIONS = {"<", "<=", ">", ">=", "==", "!=", *_LOGIC}
 
 
@@ -205,12 +205,12 @@ class TypedFunction:
         Raises:
             TextError: the shapes of the arguments do not fit.
         """
-        return self._run(_JAX, [_floats(jnp, arg) for arg in args], _scope)
+        return self._run(JAX, [_floats(jnp, arg) for arg in args], _scope)
 
     def numpy(self, *args: Any) -> Any:
         """Computes with NumPy alone, in the precision of the arguments. Only `check` bounds the work."""
         with np.errstate(all="ignore"):
-            return self._run(_NUMPY, [_floats(np, arg) for arg in args], lambda piece: nullcontext())
+            return self._run(NUMPY, [_floats(np, arg) for arg in args], lambda piece: nullcontext())
 
     def _run(self, table: Mapping, args: Sequence, scope: Callable, spend: Callable | None = None) -> Any:
         if len(args) != len(self.arguments):
@@ -292,4 +292,4 @@ def check(
             )
 
     args = [jax.ShapeDtypeStruct(shape, np.float32) for shape in in_order]
-    return jax.eval_shape(lambda *args: jnp.asarray(function._run(_JAX, args, _scope, spend)), *args).shape
+    return jax.eval_shape(lambda *args: jnp.asarray(function._run(JAX, args, _scope, spend)), *args).shape
