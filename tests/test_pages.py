@@ -108,6 +108,25 @@ def test_the_gradient_shown_is_the_closed_form(name: str) -> None:
     np.testing.assert_allclose(shown, expected, rtol=2e-5, atol=1e-5)
 
 
+def write(app: AppTest, label: str, text: str) -> AppTest:
+    return settle(next(box for box in app.text_input if box.label == label).set_value(text).run())
+
+
+def test_a_typed_function_is_differentiated_and_a_refused_one_is_explained() -> None:
+    app = pick(open_page("jit_grad"), "Function", "type your own")
+    write(app, "f =", "a * x**3 + y")
+    pick(app, "x", 2.0)
+    assert app.dataframe[0].value["jit(grad(f))"].tolist() == ["12", "1"]
+    assert app.dataframe[0].value["closed form"].tolist() == ["12", "1"]
+    assert any(r"= 3 a x^{2}" in latex.value for latex in app.latex)
+    press(app, "Step")
+    run_until(app, lambda shown: shown["Step"] == "1")
+    write(app, "f =", "x * log(x)")
+    assert any("infinite or not a number" in caption.value for caption in app.caption)
+    write(app, "f =", "np.sin(x)")
+    assert "without a dot" in app.error[0].value and app.code[0].value == "np.sin(x)\n^^^^^^"
+
+
 def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
     app = open_page("jit_vmap")
     assert any(code.value == "[ 1.  4.  9. 16.]" for code in app.code)

@@ -12,15 +12,15 @@ import numpy as np
 
 from lib.measure.timing import compare, profile_rows, sweep
 from lib.routines import batching, linear_regression
-from lib.routines.functions import FUNCTIONS
+from lib.routines.functions import Name, function_of
 
 Rows = Iterator[dict[str, Any]]
 
 
-def gradient_phases(device: jax.Device, name: str, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
+def gradient_phases(device: jax.Device, name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
     """`jit(grad(f))` by phases, and `grad(f)` without `jit`."""
     args = jax.device_put((np.array(point, np.float32), tuple(np.float32(c) for c in constants)), device)
-    yield from profile_rows(jax.grad(FUNCTIONS[name].at), args, "jit(grad(f))", "grad(f)")
+    yield from profile_rows(jax.grad(function_of(name).at), args, "jit(grad(f))", "grad(f)")
 
 
 def batching_sweep(device: jax.Device, name: str, batch_size: int) -> Rows:

@@ -7,7 +7,7 @@ frame to frame is data, and titles and domains hold still.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import altair as alt
@@ -196,7 +196,7 @@ def curve_spec(title: str, height: int = 420) -> Spec:
     return build(alt.layer(lines, point), height, title)
 
 
-@cache
+@lru_cache(maxsize=64)
 def descent_spec(title: str, low: float, high: float, height: int = 360) -> Spec:
     """Points on the curve of a function of one variable."""
     x = alt.X("x:Q", title="x", scale=alt.Scale(domain=[low, high], nice=False))
@@ -229,7 +229,7 @@ def _cells(name: str, value: str, cells: int, x: tuple[float, float], y: tuple[f
     )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=64)
 def contour_spec(title: str, cells: int, low: float, high: float, height: int = 460) -> Spec:
     """Points on the bands of a function of two variables; `level` counts from 0, the lowest, to 1."""
     color = alt.Color(
@@ -246,9 +246,11 @@ def contour_spec(title: str, cells: int, low: float, high: float, height: int = 
 
 
 def bands(values: np.ndarray, count: int = 14) -> dict[str, Any]:
-    """The data of `contour_spec`: which of `count` bands of equal area each cell belongs to."""
-    edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
-    return {"level": np.searchsorted(edges, values.ravel()).astype(np.uint8)}
+    """The data of `contour_spec`: which of `count` bands of equal area each cell belongs to; none if it is not finite."""
+    cells = values.ravel()
+    finite = np.isfinite(cells)
+    edges = np.quantile(cells[finite], np.linspace(0, 1, count + 1)[1:-1]) if finite.any() else []
+    return {"level": pa.array(np.searchsorted(edges, cells).astype(np.uint8), mask=~finite)}
 
 
 # Timings.
