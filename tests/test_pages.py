@@ -137,6 +137,17 @@ def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
     assert any("nothing to map over" in info.value for info in app.info)
 
 
+def test_a_typed_function_is_mapped_and_shapes_that_do_not_fit_are_explained() -> None:
+    app = pick(open_page("jit_vmap"), "Function", "type your own")
+    write(app, "f =", "x * 2 + y")
+    write(app, "shape of x", "(2,)")
+    assert any("[0.5 0.7]" in code.value for code in app.code)
+    write(app, "shape of y", "(3,)")
+    assert "does not work for the shape" in app.error[0].value
+    write(app, "shape of y", "three")
+    assert "Write a shape" in app.error[0].value
+
+
 @pytest.mark.parametrize("batch_size", [1, 32, 1024])
 def test_the_four_gradients_shown_agree_with_numpy(batch_size: int) -> None:
     app = pick(open_page("jit_grad_vmap"), "Batch size", batch_size)

@@ -23,8 +23,8 @@ def gradient_phases(device: jax.Device, name: Name, point: tuple[float, ...], co
     yield from profile_rows(jax.grad(function_of(name).at), args, "jit(grad(f))", "grad(f)")
 
 
-def batching_sweep(device: jax.Device, name: str, batch_size: int) -> Rows:
-    """Five ways to compute a batch, at powers of two up to the batch size."""
+def batching_sweep(device: jax.Device, name: batching.Name, batch_size: int) -> Rows:
+    """Every way to compute a batch, at powers of two up to the batch size."""
     sizes = [2**i for i in range(batch_size.bit_length())]
     yield from sweep(lambda size: batching.rivals(name, size, device), sizes)
 
