@@ -27,7 +27,7 @@ controls = frame.begin(__doc__)
 def typed_name() -> Typed:
     """What the visitor types, and which of its arguments are variables."""
     f = typed("f =", "sin(3 * x) + x**2 / 4", "typed", parse_number)
-    variables = sorted(f.arguments, key=lambda name: (name not in ("x", "y"), f.arguments.index(name)))[:2]
+    variables = [argument for argument in f.arguments if argument in ("x", "y")] or list(f.arguments[:2])
     if len(f.arguments) > 1:
         variables = st.pills(
             "Variables, one or two; the others are constants", f.arguments, selection_mode="multi", default=variables,
@@ -108,17 +108,18 @@ def finite(shape: dict | None) -> dict:
 def draw_shape(shape: dict) -> None:
     if not all(np.isfinite(values).all() for values in (shape.values() if one_variable else [shape])):
         st.caption(
-            "Where nothing is drawn, f or a derivative of it is infinite or not a number; choose a domain without."
+            "Where nothing is drawn, f or a derivative of it is infinite or not a number. Points that start there end "
+            "the descent below; choose a domain without."
         )
     if one_variable:
         charts.show(
-            charts.curve_spec(f"{title}: the function and its derivatives"),
+            charts.curve_spec(f"{title}: the function and its derivatives", function.variables[0]),
             f"{title} with its first and second derivative", curve=finite(shape),
             point={"x": [point[0]], "y": [np.interp(point[0], shape["x"], shape["f"])]},
         )  # fmt: skip
     else:
         charts.show(
-            charts.contour_spec(f"{title}: contours, dark is low", descent.GRID, low, high, height=380),
+            charts.contour_spec(f"{title}: contours, dark is low", descent.GRID, low, high, 380, function.variables),
             f"Contours of {title}", bands=charts.bands(shape), points={"x": [point[0]], "y": [point[1]]},
         )  # fmt: skip
 
@@ -147,12 +148,12 @@ def draw_run(snapshot: Snapshot) -> None:
     with picture:
         if one_variable:
             charts.show(
-                charts.descent_spec("The points on the curve", low, high, 440), "Points descending on the curve of f",
+                charts.descent_spec("The points on the curve", low, high, 440, function.variables[0]), "Points descending on the curve of f",
                 curve=finite(shape()), points={"x": x, "f": y},
             )  # fmt: skip
         else:
             charts.show(
-                charts.contour_spec("The points on the contours, dark is low", descent.GRID, low, high, 440),
+                charts.contour_spec("The points on the contours, dark is low", descent.GRID, low, high, 440, function.variables),
                 "Points descending on the contours of f",
                 bands={"level": []} if shape() is None else charts.bands(shape()), points={"x": x, "y": y[:, 1]},
             )  # fmt: skip

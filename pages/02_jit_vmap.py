@@ -29,9 +29,12 @@ controls = frame.begin(__doc__)
 def typed_name() -> batching.Typed:
     """What the visitor types, and the shape of each of its arguments for one example."""
     f = typed("f =", "w @ x + b", "typed_batched", parse)
-    shapes = tuple(
-        typed(f"shape of {name}", SHAPES.get(name, "()"), f"shape_{name}", parse_shape) for name in f.arguments
-    )
+    with st.container(horizontal=True):
+        texts = [
+            st.text_input(f"shape of {name}", SHAPES.get(name, "()"), key=f"shape_{name}", bind="query-params")
+            for name in f.arguments
+        ]
+    shapes = tuple(understood(parse_shape, text) for text in texts)
     understood(check, f, shapes, controls.batch_size)
     return batching.Typed(f.text, shapes)
 

@@ -34,7 +34,7 @@ from lib.routines.expressions import (
 __all__ = ["FUNCTIONS", "TextError", "TypedFunction", "check", "parse", "parse_shape", "piece_of"]
 
 MAX_LENGTH, MAX_DEPTH, MAX_NODES = 300, 24, 120
-MAX_NUMBER, MAX_EXPONENT, MAX_DIGITS = 1e12, 64, 20
+MAX_NUMBER, MAX_EXPONENT, MAX_TOKEN = 1e12, 64, 20
 MAX_AXES, MAX_SIZE = 3, 64
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
@@ -82,8 +82,8 @@ def _scan(text: str) -> None:
             sentence = _REFUSED.get(piece, f"The character {shown} has no meaning here; leave it out.")
             raise TextError(sentence, text, place, place + len(piece))
         piece, end = found[0], found.end()
-        if found["number"] and len(piece) > MAX_DIGITS:
-            raise TextError(f"Write numbers with at most {MAX_DIGITS} characters.", text, place, end)
+        if len(piece) > MAX_TOKEN:
+            raise TextError(f"Write names and numbers with at most {MAX_TOKEN} characters.", text, place, end)
         if found["number"] and end < len(text) and (text[end].isalnum() or text[end] in "._"):
             raise TextError(f"Write a * after {piece} if it multiplies what follows.", text, place, end + 1)
         if found["name"] and keyword.iskeyword(piece) and piece != "None":
