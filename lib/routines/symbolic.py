@@ -39,20 +39,19 @@ class Formula:
 
 def latex_of(text: str) -> str | None:
     """The typed function itself as LaTeX; None if it has no formula."""
-    found = _formula(text, None)
+    found = _formula(parse(text), None)
     return None if found is None else found.latex
 
 
 def derivative(text: str, variable: str) -> Formula | None:
     """The partial derivative of a typed function of numbers; None where there is no formula that fits on a page."""
-    return _formula(text, variable)
+    return _formula(parse(text), variable)
 
 
 @lru_cache(maxsize=256)
-def _formula(text: str, variable: str | None) -> Formula | None:
+def _formula(function: TypedFunction, variable: str | None) -> Formula | None:
     import sympy
 
-    function = parse(text)
     try:
         expression = _build(function)
         if variable is not None:

@@ -256,7 +256,6 @@ class _Builder:
         return self.integer(part)
 
 
-@lru_cache(maxsize=512)
 def parse(text: str) -> TypedFunction:
     """Reads an expression such as `sin(x) * y**2`; the names in it are the arguments.
 
@@ -268,7 +267,11 @@ def parse(text: str) -> TypedFunction:
         raise TextError("Write an expression, such as sin(x) * x.", text)
     if len(text) > MAX_LENGTH:
         raise TextError(f"Write at most {MAX_LENGTH} characters; these are {len(text)}.", text, MAX_LENGTH)
-    text = re.sub(" +", " ", text)
+    return _parse(re.sub(" +", " ", text))
+
+
+@lru_cache(maxsize=512)
+def _parse(text: str) -> TypedFunction:
     _scan(text)
     builder = _Builder(text)
     tree = builder.build(_read(text))
