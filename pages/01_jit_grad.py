@@ -15,19 +15,55 @@ import streamlit as st
 from lib.live.run import Snapshot
 from lib.measure import experiments
 from lib.routines import compilation, descent
-from lib.routines.functions import FUNCTIONS
+from lib.routines.functions import FUNCTIONS, Name, Typed, formulas, function_of, parse_number
 from lib.routines.mistakes import JIT_GRAD
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.typed_view import TYPED, typed
 
 controls = frame.begin(__doc__)
 
+
+def typed_name() -> Typed:
+    """What the visitor types, and which of its arguments are variables."""
+    f = typed("f =", "sin(3 * x) + x**2 / 4", "typed", parse_number)
+    variables = [argument for argument in f.arguments if argument in ("x", "y")] or list(f.arguments[:2])
+    if len(f.arguments) > 1:
+        variables = st.pills(
+            "Variables, one or two; the others are constants", f.arguments, selection_mode="multi", default=variables,
+            key=f"variables_{'_'.join(f.arguments)}", bind="query-params",
+        )  # fmt: skip
+    with st.container(horizontal=True):
+        low = st.number_input("from", -100.0, 100.0, -5.0, 1.0, key="typed_low", bind="query-params")
+        high = st.number_input("to", -100.0, 100.0, 5.0, 1.0, key="typed_high", bind="query-params")
+    if not 1 <= len(variables) <= 2 or low >= high:
+        st.error("Choose one or two variables, and a domain that goes from a lower to a higher number.")
+        st.stop()
+    return Typed(f.text, tuple(sorted(variables)), (low, high))
+
+
+def draw_formulas(found: tuple) -> None:
+    """f and its derivatives, as far as they have formulas."""
+    heads = ["f", *(rf"\frac{{\partial f}}{{\partial {v}}}" for v in function.variables)]
+    for head, latex in zip(heads, found, strict=True):
+        if latex is not None:
+            st.latex(f"{head} = {latex}")
+    if None in found:
+        st.caption("Where no formula is shown there is none that fits on the page; `grad` needs none.")
+
+
 left, right = st.columns([1, 1.4], gap="large")
 with left:
-    name = st.selectbox("Function", list(FUNCTIONS), key="function", bind="query-params")
-    function = FUNCTIONS[name]
-    st.latex(function.formula)
-    slug, (low, high) = name.replace(" ", "_"), function.domain
+    chosen = st.selectbox("Function", [*FUNCTIONS, TYPED], key="function", bind="query-params")
+    name: Name = typed_name() if chosen == TYPED else chosen
+    function = function_of(name)
+    if isinstance(name, Typed):
+        panels.answer(draw_formulas, controls.device, formulas, name.text, name.variables)
+        slug = f"typed_{name.domain[0]:g}_{name.domain[1]:g}"
+    else:
+        st.latex(function.formula)
+        slug = name.replace(" ", "_")
+    low, high = function.domain
     with st.container(horizontal=True):
         point = tuple(
             st.number_input(v, low, high, start, 0.5, key=f"{slug}_{v}", bind="query-params")
@@ -37,10 +73,15 @@ with left:
             st.number_input(c, -10.0, 10.0, value, 0.5, key=f"{slug}_{c}", bind="query-params")
             for c, value in function.constants.items()
         )
-    panels.source(function.fun, descent.compiled_gradient)
+    panels.source(*(() if isinstance(name, Typed) else (function.fun,)), descent.compiled_gradient)
 
+title = "f" if isinstance(name, Typed) else name
 one_variable = len(function.variables) == 1
 shape_of_f = descent.curve if one_variable else descent.surface
+
+
+def number(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else format(value, form)
 
 
 def draw_value(report: dict) -> None:
@@ -50,26 +91,36 @@ def draw_value(report: dict) -> None:
         {
             "derivative": [f"∂f/∂{v}" for v in function.variables],
             "jit(grad(f))": [f"{x:.7g}" for x in automatic],
-            "closed form": [f"{x:.7g}" for x in closed],
-            "error": [f"{x:.1e}" for x in np.abs(automatic - closed)],
+            "closed form": [number(x, ".7g") for x in closed],
+            "error": [number(x, ".1e") for x in np.abs(automatic - closed)],
             "central difference": [f"{x:.7g}" for x in central],
-            "its error": [f"{x:.1e}" for x in np.abs(central - closed)],
+            "its error": [number(x, ".1e") for x in np.abs(central - closed)],
         },
         hide_index=True,
     )
 
 
+def finite(shape: dict | None) -> dict:
+    """A curve without what has no place in a chart."""
+    return {"x": [], "f": []} if shape is None else {n: np.where(np.isfinite(v), v, np.nan) for n, v in shape.items()}
+
+
 def draw_shape(shape: dict) -> None:
+    if not all(np.isfinite(values).all() for values in (shape.values() if one_variable else [shape])):
+        st.caption(
+            "Where nothing is drawn, f or a derivative of it is infinite or not a number. Points that start there end "
+            "the descent below; choose a domain without."
+        )
     if one_variable:
         charts.show(
-            charts.curve_spec(f"{name}: the function and its derivatives"),
-            f"{name} with its first and second derivative", curve=shape,
+            charts.curve_spec(f"{title}: the function and its derivatives", function.variables[0]),
+            f"{title} with its first and second derivative", curve=finite(shape),
             point={"x": [point[0]], "y": [np.interp(point[0], shape["x"], shape["f"])]},
         )  # fmt: skip
     else:
         charts.show(
-            charts.contour_spec(f"{name}: contours, dark is low", descent.GRID, low, high, height=380),
-            f"Contours of {name}", bands=charts.bands(shape), points={"x": [point[0]], "y": [point[1]]},
+            charts.contour_spec(f"{title}: contours, dark is low", descent.GRID, low, high, 380, function.variables),
+            f"Contours of {title}", bands=charts.bands(shape), points={"x": [point[0]], "y": [point[1]]},
         )  # fmt: skip
 
 
@@ -97,12 +148,12 @@ def draw_run(snapshot: Snapshot) -> None:
     with picture:
         if one_variable:
             charts.show(
-                charts.descent_spec("The points on the curve", low, high, 440), "Points descending on the curve of f",
-                curve=shape() or {"x": [], "f": []}, points={"x": x, "f": y},
+                charts.descent_spec("The points on the curve", low, high, 440, function.variables[0]), "Points descending on the curve of f",
+                curve=finite(shape()), points={"x": x, "f": y},
             )  # fmt: skip
         else:
             charts.show(
-                charts.contour_spec("The points on the contours, dark is low", descent.GRID, low, high, 440),
+                charts.contour_spec("The points on the contours, dark is low", descent.GRID, low, high, 440, function.variables),
                 "Points descending on the contours of f",
                 bands={"level": []} if shape() is None else charts.bands(shape()), points={"x": x, "y": y[:, 1]},
             )  # fmt: skip

@@ -15,18 +15,36 @@ from lib.live.run import Snapshot
 from lib.measure import experiments
 from lib.routines import batching, compilation
 from lib.routines.mistakes import JIT_VMAP
+from lib.routines.typed import check, parse, parse_shape
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.typed_view import TYPED, typed, understood
 
 AXES = ["None", "0", "1"]
+SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 
 controls = frame.begin(__doc__)
 
+
+def typed_name() -> batching.Typed:
+    """What the visitor types, and the shape of each of its arguments for one example."""
+    f = typed("f =", "w @ x + b", "typed_batched", parse)
+    with st.container(horizontal=True):
+        texts = [
+            st.text_input(f"shape of {name}", SHAPES.get(name, "()"), key=f"shape_{name}", bind="query-params")
+            for name in f.arguments
+        ]
+    shapes = tuple(understood(parse_shape, text) for text in texts)
+    understood(check, f, shapes, controls.batch_size)
+    return batching.Typed(f.text, shapes)
+
+
 left, right = st.columns([1, 1.4], gap="large")
 with left:
-    name = st.selectbox("Function", list(batching.FUNCTIONS), key="batched", bind="query-params")
-    function = batching.FUNCTIONS[name]
-    panels.source(function.fun, batching.batched)
+    chosen = st.selectbox("Function", [*batching.FUNCTIONS, TYPED], key="batched", bind="query-params")
+    name: batching.Name = typed_name() if chosen == TYPED else chosen
+    function = batching.function_of(name)
+    panels.source(*(() if chosen == TYPED else (function.fun,)), batching.batched)
 with right:
     shown = min(controls.batch_size, 4)
     slug = function.fun.__name__
@@ -53,7 +71,7 @@ with right:
 
     panels.answer(draw_mapped, controls.device, batching.try_axes, name, in_axes, result_axis, shown)
 
-st.subheader("Timings: five ways to compute a batch", anchor=False)
+st.subheader("Timings: ways to compute a batch", anchor=False)
 
 
 def draw_sweep(records: list) -> None:
@@ -65,7 +83,7 @@ def draw_sweep(records: list) -> None:
         min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
         f"batch size {records[-1]['size']:,}",
     )
-    charts.show(spec, "Time against batch size for five ways", sweep=columns)
+    charts.show(spec, "Time against batch size for each way", sweep=columns)
     last = {r["variant"]: r["median_ms"] for r in records if r["size"] == records[-1]["size"]}
     loop, compiled = last.get("Python loop of jit(f)"), last.get("jit(vmap(f))")
     if loop and compiled:

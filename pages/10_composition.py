@@ -24,8 +24,6 @@ controls = frame.begin(__doc__)
 left, right = st.columns([1, 2.1], gap="large")
 with left:
     function = view.choose_function()
-if function is None:
-    st.stop()
 with right:
     stack = view.build(function)
 if stack is None:

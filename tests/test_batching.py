@@ -177,3 +177,20 @@ def test_the_data_of_the_ensemble_are_a_sine():
     assert inputs.dtype == targets.dtype == np.float32 and len(inputs) == EXAMPLES
     assert (inputs.min(), inputs.max()) == (-1, 1)
     np.testing.assert_allclose(targets, np.sin(4 * inputs.astype(float)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_typed_function_is_mapped_and_raced_like_the_built_in_ones():
+    name = batching.Typed("w @ sin(x)", ((2, 3), (3,)))
+    w, x = arguments(name, (None, 1), 4)
+    mapped = try_axes(name, (None, 1), 0, 4)
+    assert mapped.output == ((4, 2), 0) and mapped.inputs == (("w", (2, 3), None), ("x", (3, 4), 1))
+    np.testing.assert_allclose(
+        batched(batching.function_of(name).fun, (None, 1), 0)(w, x), (w @ np.sin(x)).T, rtol=1e-5
+    )
+    ws, xs = arguments(name, (0, 0), 4)
+    expected = np.einsum("bij,bj->bi", ws, np.sin(xs))
+    calls = batching.rivals(name, 4, CPU)
+    assert tuple(calls) == RIVALS[:-1]
+    for rival, call in calls.items():
+        np.testing.assert_allclose(np.stack(call()), expected, rtol=1e-5, err_msg=rival)
+    assert not any(isinstance(value, jax.Array) for value in calls["NumPy loop"]())

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.routines.functions import FUNCTIONS, central_difference, log_cosh, rosenbrock
+from lib.routines.functions import (
+    FUNCTIONS,
+    Typed,
+    central_difference,
+    formulas,
+    function_of,
+    log_cosh,
+    parse_number,
+    rosenbrock,
+)
+from lib.routines.typed import TextError
 
 # Each function once more, in NumPy's float64.
 NUMPY = {
@@ -134,3 +144,28 @@ def test_the_four_minima_of_himmelblau_are_known(minimum):
     function = FUNCTIONS["Himmelblau"]
     assert float(function.at(jnp.array(minimum), ())) < 1e-6
     np.testing.assert_allclose(function.gradient(*minimum), (0, 0), atol=1e-3)
+
+
+def test_a_typed_function_is_like_the_built_in_ones():
+    function = function_of(Typed("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
+    assert function.variables == ("x", "y") and function.constants == {"a": 1.0, "b": 1.0}
+    assert function.point == (2.0, 2.0) and function.domain == (2.0, 5.0)
+    assert float(function.at(jnp.array([6.0, 3.0]), (2.0, 4.0))) == 19.5
+    assert function.gradient(6.0, 3.0, 2.0, 4.0) == (0.25, 12.0)
+    assert function is function_of(Typed("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
+    assert function_of("saddle") is FUNCTIONS["saddle"]
+
+
+def test_a_typed_function_without_a_formula_has_no_closed_form():
+    function = function_of(Typed("x * floor(x)", ("x",), (-5.0, 5.0)))
+    assert np.isnan(function.gradient(1.5)[0]) and float(jax.grad(function.at)(jnp.array([1.5]))[0]) == 1.0
+    assert formulas("x * floor(x)", ("x",))[1] is None and formulas("x**3", ("x",)) == ("x^{3}", "3 x^{2}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("x > 1", "where"), ("stack(x, y)", "shape (2,)"), ("x[0]", "shape ()"), ("x +", "whole")]
+)
+def test_what_does_not_return_one_number_is_refused(text, words):
+    with pytest.raises(TextError) as caught:
+        parse_number(text)
+    assert words in str(caught.value)

@@ -108,6 +108,25 @@ def test_the_gradient_shown_is_the_closed_form(name: str) -> None:
     np.testing.assert_allclose(shown, expected, rtol=2e-5, atol=1e-5)
 
 
+def write(app: AppTest, label: str, text: str) -> AppTest:
+    return settle(next(box for box in app.text_input if box.label == label).set_value(text).run())
+
+
+def test_a_typed_function_is_differentiated_and_a_refused_one_is_explained() -> None:
+    app = pick(open_page("jit_grad"), "Function", "type your own")
+    write(app, "f =", "a * x**3 + y")
+    pick(app, "x", 2.0)
+    assert app.dataframe[0].value["jit(grad(f))"].tolist() == ["12", "1"]
+    assert app.dataframe[0].value["closed form"].tolist() == ["12", "1"]
+    assert any(r"= 3 a x^{2}" in latex.value for latex in app.latex)
+    press(app, "Step")
+    run_until(app, lambda shown: shown["Step"] == "1")
+    write(app, "f =", "x * log(x)")
+    assert any("infinite or not a number" in caption.value for caption in app.caption)
+    write(app, "f =", "np.sin(x)")
+    assert "without a dot" in app.error[0].value and app.code[0].value == "np.sin(x)\n^^^^^^"
+
+
 def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
     app = open_page("jit_vmap")
     assert any(code.value == "[ 1.  4.  9. 16.]" for code in app.code)
@@ -116,6 +135,17 @@ def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
     assert any("For one example `x` has 0 axes" in info.value for info in app.info)
     pick(app, "in_axes of x", "None")
     assert any("nothing to map over" in info.value for info in app.info)
+
+
+def test_a_typed_function_is_mapped_and_shapes_that_do_not_fit_are_explained() -> None:
+    app = pick(open_page("jit_vmap"), "Function", "type your own")
+    write(app, "f =", "x * 2 + y")
+    write(app, "shape of x", "(2,)")
+    assert any("[0.5 0.7]" in code.value for code in app.code)
+    write(app, "shape of y", "(3,)")
+    assert "does not work for the shape" in app.error[0].value
+    write(app, "shape of y", "three")
+    assert "Write a shape" in app.error[0].value
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 1024])

@@ -43,8 +43,8 @@ def leaves(tree):
 
 def agree_with_plain(function: Function, stacks, types, made) -> None:
     """The types are as predicted, and so are the values where the plain form is short enough."""
-    values = run_together([jaxpr for (jaxpr, _), _ in made], [args for _, args in made])
-    for stack, signature, ((_, shapes), args), value in zip(stacks, types, made, values, strict=True):
+    checked = []
+    for stack, signature, ((jaxpr, shapes), args) in zip(stacks, types, made, strict=True):
         told = transforms.expression(stack)
         assert jax.tree.structure(shapes) == jax.tree.structure(signature.output, is_leaf=transforms.is_leaf), told
         assert [leaf.shape for leaf in jax.tree.leaves(shapes)] == [leaf.shape for leaf in leaves(signature.output)], (
@@ -52,9 +52,12 @@ def agree_with_plain(function: Function, stacks, types, made) -> None:
         )
         assert all(len(leaf.shape) == len(leaf.roles) for leaf in leaves(signature.output)), told
         if plain_evaluations(function, stack, BATCH_SIZE) <= MAX_EVALUATIONS:
-            oracle = plain(function.numpy, stack)(*float64(args))
-            assert jax.tree.structure(oracle) == jax.tree.structure(shapes), told
-            assert relative_error(value, jax.tree.leaves(oracle)) < 1e-4, told
+            checked.append((stack, jaxpr, shapes, args))
+    values = run_together([jaxpr for _, jaxpr, _, _ in checked], [args for *_, args in checked])
+    for (stack, _, shapes, args), value in zip(checked, values, strict=True):
+        oracle = plain(function.numpy, stack)(*float64(args))
+        assert jax.tree.structure(oracle) == jax.tree.structure(shapes), transforms.expression(stack)
+        assert relative_error(value, jax.tree.leaves(oracle)) < 1e-4, transforms.expression(stack)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -115,7 +118,7 @@ def test_every_stack_of_three_agrees_with_numpy_or_is_refused_and_explained(name
         ("Rosenbrock", "vmap(vmap(grad(f)), in_axes=1, out_axes=1)"),
         ("Rosenbrock", "jvp(vjp(f))"),
         ("Rosenbrock", "vjp(jvp(f))"),
-        ("damped wave", "grad(grad(grad(grad(f))))"),
+        ("growing wave", "grad(grad(grad(grad(f))))"),
     ],
 )  # fmt: skip
 def test_stacks_with_arguments_agree_with_numpy(function: str, text: str) -> None:

@@ -29,9 +29,9 @@ ESCAPES = [
     "b'x'", "r'x'", "@x", "...", "x[...]", "x if x else y", "print(1)", "open('/etc/passwd')", "x \\\n+ 1", "x\n+1",
     "x +\t1", "x # y", "٣ + x", "x²", "x and y", "not x", "x or y", "lambda: x", "lambda", "yield", "await x", "*x",
     "sin(*x)", "sin(**x)", "x.real", "x.__class__", "np.sin(x)", "jnp.linalg.norm(x)", "x_1", "_", "1_000 * x", "0x10 * x",
-    "1j * x", "007", "1.2.3", "1..real", "x = 1", "f(x) = x", "x == y == 1", "0 < x < 1", "x is y", "x in y", "True * x",
+    "1j * x", "y" * 21, "007", "1.2.3", "1..real", "x = 1", "f(x) = x", "x == y == 1", "0 < x < 1", "x is y", "x in y", "True * x",
     "None", "x[None", "x[None].T", "x[x]", "x[1.0]", "x[-y]", "x[::0]", "x[[0]]", "x[True]", "(x, y)", "[x]", "{x}", "{}",
-    "sin", "sin(sin)", "sin()", "sin(x, y)", "where(x, 1, 2)", "sum(x, axis=x)", "sum(x, axis=1e3)", "sum(x, axis=999)",
+    "pi[0]", "2[0]*x", "sin", "sin(sin)", "sin()", "sin(x, y)", "where(x, 1, 2)", "sum(x, axis=x)", "sum(x, axis=1e3)", "sum(x, axis=999)",
     "sum(x, keepdims=1)", "sum(x, axis=0, axis=1)", "sin(x, axis=0)", "x(1)", "x()()", "sin(x)(1)", "(x + 1)(2)", "snh(x)",
     "eval(x)", "exec(x)", "getattr(x, y)", "breakpoint()", "exit()", "import os", "del x", "x; y", "x, y", "x //  y",
     "x << 9", "x ^ y", "~x", "x & y", "-(x > 0) & x", "1/0 * x", "0**-1 * x", "(-8)**0.5 * x", "1e12 * 10 * x",
@@ -219,9 +219,9 @@ def test_a_damaged_text_is_read_or_refused_at_once(text, at, cut, put):
 
 
 def test_the_longest_text_is_read_and_a_longer_one_is_not():
-    longest = "x +" + "y" * (MAX_LENGTH - 3)
-    assert parse(longest).arguments[0] == "x"
-    refused(longest + "y")
+    longest = " * ".join(["sin(x)"] * 33) + " + 1"
+    assert len(longest) == MAX_LENGTH - 2 and parse(longest).arguments == ("x",)
+    assert "300" in str(refused(longest + "000"))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +257,8 @@ def test_check_gives_the_shape_of_the_result(text, shapes, batch_size, expected)
         ("sum(x, axis=1)", [(3,)], 1, "sum(x, axis=1)"),
         ("1 + outer(x, outer(x, x))", [(64, 64)], 1, "outer(x, x)"),
         ("x @ x", [(64, 64)], 4096, "x @ x"),
+        ("x[0, 0, 0]", [(64, 64, 64)], 4096, "x[0, 0, 0]"),
+        ("x", [(64, 64, 64)], 4096, "x"),
         ("x + y", [(3,), (4,)], 1, "x + y"),
         ("2 @ x", [(3,)], 1, "2 @ x"),
     ],

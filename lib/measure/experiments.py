@@ -15,20 +15,20 @@ from lib.measure.stages import compile_in_stages
 from lib.measure.timing import compare, interleaved, once, profile_rows, row, sweep
 from lib.routines import batching, linear_regression, transforms
 from lib.routines.composition import Function
-from lib.routines.functions import FUNCTIONS
+from lib.routines.functions import Name, function_of
 from lib.routines.transforms import Stack
 
 Rows = Iterator[dict[str, Any]]
 
 
-def gradient_phases(device: jax.Device, name: str, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
+def gradient_phases(device: jax.Device, name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
     """`jit(grad(f))` by phases, and `grad(f)` without `jit`."""
     args = jax.device_put((np.array(point, np.float32), tuple(np.float32(c) for c in constants)), device)
-    yield from profile_rows(jax.grad(FUNCTIONS[name].at), args, "jit(grad(f))", "grad(f)")
+    yield from profile_rows(jax.grad(function_of(name).at), args, "jit(grad(f))", "grad(f)")
 
 
-def batching_sweep(device: jax.Device, name: str, batch_size: int) -> Rows:
-    """Five ways to compute a batch, at powers of two up to the batch size."""
+def batching_sweep(device: jax.Device, name: batching.Name, batch_size: int) -> Rows:
+    """Every way to compute a batch, at powers of two up to the batch size."""
     sizes = [2**i for i in range(batch_size.bit_length())]
     yield from sweep(lambda size: batching.rivals(name, size, device), sizes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.typed import parse
 
 
 def power(x, power):
@@ -46,16 +48,18 @@ class BatchFunction:
     """A function for one example.
 
     Attributes:
-        fun: arrays to an array. No `jnp` in it, so that it runs on NumPy's arrays too.
-        numpy: the same for NumPy arrays, batched by hand with `in_axes` as given below.
+        fun: arrays to an array.
+        numpy: the same for NumPy arrays, batched by hand with `in_axes` as given below; None if nobody has done it.
         arguments: what `fun` takes for one example.
         in_axes: where the batch axis is to start with, `None` for an argument shared by the batch.
+        numpy_one: `fun` for NumPy's arrays, where it is not `fun` itself, which has no `jnp` in it then.
     """
 
     fun: Callable[..., Array]
-    numpy: Callable[..., np.ndarray]
+    numpy: Callable[..., np.ndarray] | None
     arguments: tuple[Argument, ...]
     in_axes: tuple[int | None, ...]
+    numpy_one: Callable[..., np.ndarray] | None = None
 
 
 FUNCTIONS: dict[str, BatchFunction] = {
@@ -82,6 +86,27 @@ FUNCTIONS: dict[str, BatchFunction] = {
 }  # fmt: skip
 
 
+class Typed(NamedTuple):
+    """The name of a function that a visitor has typed: a text that `parse` takes, and a shape for each argument."""
+
+    text: str
+    shapes: tuple[tuple[int, ...], ...]
+
+
+Name = str | Typed
+"""Of a function: a key of `FUNCTIONS`, or what was typed."""
+
+
+@lru_cache(maxsize=256)
+def function_of(name: Name) -> BatchFunction:
+    """The function of that name. All arguments of a typed one carry the batch to start with."""
+    if isinstance(name, str):
+        return FUNCTIONS[name]
+    typed = parse(name.text)
+    arguments = tuple(map(Argument, typed.arguments, name.shapes))
+    return BatchFunction(typed, None, arguments, (0,) * len(arguments), typed.numpy)
+
+
 def batched_shape(shape: tuple[int, ...], axis: int | None, batch_size: int) -> tuple[int, ...]:
     """The shape of an argument with its batch axis put in.
 
@@ -92,13 +117,13 @@ def batched_shape(shape: tuple[int, ...], axis: int | None, batch_size: int) -> 
     return (*shape[:axis], batch_size, *shape[axis:])
 
 
-def arguments(name: str, in_axes: tuple[int | None, ...], batch_size: int) -> tuple[np.ndarray, ...]:
-    """Inputs for a function of `FUNCTIONS`, float32, the same at each call.
+def arguments(name: Name, in_axes: tuple[int | None, ...], batch_size: int) -> tuple[np.ndarray, ...]:
+    """Inputs for a function, float32, the same at each call.
 
     `x ** power` gets 1, 2, 3, ... and 2; the others count up in steps of a tenth, so that results are easy
     to check by eye.
     """
-    function = FUNCTIONS[name]
+    function = function_of(name)
     made = []
     for argument, axis in zip(function.arguments, in_axes, strict=True):
         shape = batched_shape(argument.shape, axis, batch_size)
@@ -135,9 +160,9 @@ def batched(f, in_axes, out_axes):
     return jax.jit(jax.vmap(f, in_axes=in_axes, out_axes=out_axes))
 
 
-def try_axes(name: str, in_axes: tuple[int | None, ...], out_axes: int | None, batch_size: int) -> Mapped:
-    """Maps a function of `FUNCTIONS` over the given axes, or tells why JAX will not."""
-    function = FUNCTIONS[name]
+def try_axes(name: Name, in_axes: tuple[int | None, ...], out_axes: int | None, batch_size: int) -> Mapped:
+    """Maps a function over the given axes, or tells why JAX will not."""
+    function = function_of(name)
     args = arguments(name, in_axes, batch_size)
     inputs = tuple(
         (argument.name, arg.shape, axis) for argument, arg, axis in zip(function.arguments, args, in_axes, strict=True)
@@ -169,13 +194,13 @@ def _explain_axes(
     return "The result of one example has too few axes to put the batch there; take `out_axes=0`."
 
 
-def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable[[], Any]]:
-    """The same batch computed in five ways, each as a call without arguments.
+def rivals(name: Name, batch_size: int, device: jax.Device) -> dict[str, Callable[[], Any]]:
+    """The same batch computed in the ways of `RIVALS`, each as a call without arguments.
 
     The JAX ways take arrays that are on the device already. The loop over the jitted function gets its
     examples cut beforehand: cutting them out of an array is not what is timed.
     """
-    function = FUNCTIONS[name]
+    function = function_of(name)
     axes = function.in_axes
     host = arguments(name, axes, batch_size)
     args = jax.device_put(host, device)
@@ -186,13 +211,14 @@ def rivals(name: str, batch_size: int, device: jax.Device) -> dict[str, Callable
     examples = jax.device_put(split, device)
     mapped = jax.vmap(function.fun, in_axes=axes)
     one, all_at_once = jax.jit(function.fun), batched(function.fun, axes, 0)
-    return {
+    numpy_one, by_hand = function.numpy_one or function.fun, function.numpy
+    ways: dict[str, Callable[[], Any]] = {
         "Python loop of jit(f)": lambda: [one(*example) for example in examples],
         "vmap(f), eager": lambda: mapped(*args),
         "jit(vmap(f))": lambda: all_at_once(*args),
-        "NumPy loop": lambda: [function.fun(*example) for example in split],
-        "NumPy vectorised": lambda: function.numpy(*host),
+        "NumPy loop": lambda: [numpy_one(*example) for example in split],
     }
+    return ways if by_hand is None else ways | {"NumPy vectorised": lambda: by_hand(*host)}
 
 
 RIVALS = ("Python loop of jit(f)", "vmap(f), eager", "jit(vmap(f))", "NumPy loop", "NumPy vectorised")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lib.routines import batching, linear_regression
-from lib.routines.functions import FUNCTIONS
+from lib.routines.functions import Name, function_of
 from lib.routines.networks import init_params
 from lib.routines.training import OPTIMIZERS, Training, train_step
 
@@ -19,16 +19,16 @@ Made = tuple[Callable[..., Any], tuple]
 """A function that is not jitted yet, and arrays to call it with."""
 
 
-def gradient(name: str) -> Made:
+def gradient(name: Name) -> Made:
     """`grad(f)` of a function of `functions.FUNCTIONS`, at the point where its page starts."""
-    function = FUNCTIONS[name]
+    function = function_of(name)
     constants = tuple(np.float32(c) for c in function.constants.values())
     return jax.grad(function.at), (np.array(function.point, np.float32), constants)
 
 
-def batched(name: str, batch_size: int) -> Made:
+def batched(name: batching.Name, batch_size: int) -> Made:
     """`vmap(f)` of a function of `batching.FUNCTIONS`."""
-    function = batching.FUNCTIONS[name]
+    function = batching.function_of(name)
     args = batching.arguments(name, function.in_axes, batch_size)
     return jax.vmap(function.fun, in_axes=function.in_axes), args
 

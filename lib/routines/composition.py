@@ -22,8 +22,8 @@ def squared_difference(x, y):
     return (x - y) ** 2
 
 
-def damped_wave(x):
-    return jnp.sin(2.0 * x) * jnp.exp(-(x**2))
+def growing_wave(x):
+    return x * jnp.sin(x)
 
 
 def leaky_relu(x):
@@ -81,7 +81,7 @@ def _signature(function: Function) -> Signature:
 
 FUNCTIONS: dict[str, Function] = {
     "squared difference": Function(squared_difference, squared_difference, (("x", ()), ("y", ())), (0, None)),
-    "damped wave": Function(damped_wave, lambda x: np.sin(2 * x) * np.exp(-(x**2)), (("x", ()),), (0,)),
+    "growing wave": Function(growing_wave, lambda x: x * np.sin(x), (("x", ()),), (0,)),
     "leaky ReLU": Function(leaky_relu, lambda x: np.where(x > 0, x, 0.1 * x), (("x", ()),), (0,)),
     "Rosenbrock": Function(rosenbrock, rosenbrock, (("p", (2,)),), (0,)),
     "affine": Function(affine, affine, (("w", (2, 3)), ("b", (2,)), ("x", (3,))), (None, None, 0)),
@@ -169,7 +169,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "nothing to map over": ("squared loss", "vmap(f, in_axes=None)"),
     "an axis that is not there": ("squared loss", "vmap(f, in_axes=(None, 0, 2))"),
     "out_axes beyond the result": ("squared loss", "vmap(f, in_axes=(None, 0, 0), out_axes=1)"),
-    "argnums beyond the arguments": ("damped wave", "grad(f, argnums=1)"),
+    "argnums beyond the arguments": ("growing wave", "grad(f, argnums=1)"),
     "sum of a value and a gradient": ("Rosenbrock", "grad(sum(value_and_grad(f)))"),
 }
 """Function and stack of typical mistakes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.routines.functions import FUNCTIONS, central_difference
+from lib.routines.functions import Name, central_difference, function_of
 from lib.routines.problem import Metrics, TrainState, new_state
 
 CURVES = 16
@@ -22,15 +22,15 @@ GRID = 56
 """Cells a side of the picture of a function of two variables."""
 
 
-@cache
-def compiled_gradient(name: str):
+@lru_cache(maxsize=64)
+def compiled_gradient(name: Name):
     """The composition itself: the function of the derivative, compiled at its first call."""
-    return jax.jit(jax.grad(FUNCTIONS[name].at))
+    return jax.jit(jax.grad(function_of(name).at))
 
 
-def gradient_report(name: str, point: tuple[float, ...], constants: tuple[float, ...]) -> dict[str, Any]:
+def gradient_report(name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> dict[str, Any]:
     """The gradient at a point in three ways: automatic, in closed form, by central differences."""
-    function = FUNCTIONS[name]
+    function = function_of(name)
     at, given = jnp.array(point, jnp.float32), tuple(jnp.float32(c) for c in constants)
     return {
         "f": function.at(at, given),
@@ -48,12 +48,12 @@ def descent_step(f, points: Float[Array, "batch variables"], learning_rate):
 
 @dataclass(frozen=True)
 class Descent:
-    """Minimises a function of `FUNCTIONS` from `batch_size` points, uniform in its domain.
+    """Minimises a function from `batch_size` points, uniform in its domain.
 
     The data are the function's constants, so that another constant compiles nothing.
     """
 
-    function: str
+    function: Name
     batch_size: int
 
     @property
@@ -61,13 +61,13 @@ class Descent:
         return self  # the points are the state: another number of them is another run
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
-        f = FUNCTIONS[self.function]
+        f = function_of(self.function)
         low, high = f.domain
         points = jax.random.uniform(key, (self.batch_size, len(f.variables)), minval=low, maxval=high)
         return new_state({"points": points}, key)
 
     def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
-        f = partial(FUNCTIONS[self.function].at, constants=data)
+        f = partial(function_of(self.function).at, constants=data)
         points, values = descent_step(f, state.params["points"], learning_rate)
         metrics = {
             "loss": values.mean(),
@@ -79,31 +79,48 @@ class Descent:
 
     def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
         points = state.params["points"][:DRAWN]
-        return {"points": points, "values": jax.vmap(partial(FUNCTIONS[self.function].at, constants=data))(points)}
+        return {"points": points, "values": jax.vmap(partial(function_of(self.function).at, constants=data))(points)}
 
 
-@partial(jax.jit, static_argnames=("name", "samples"))
-def curve(name: str, constants: tuple, samples: int = 160) -> dict[str, Array]:
+def curve(name: Name, constants: tuple, samples: int = 160) -> dict[str, Array]:
     """f and its first and second derivative over the domain of a function of one variable, float32[samples] each."""
-    function = FUNCTIONS[name]
-    xs = jnp.linspace(*function.domain, samples)
-
-    def f(x):
-        return function.at(x[None], constants)
-
-    return {
-        "x": xs,
-        "f": jax.vmap(f)(xs),
-        "df": jax.vmap(jax.grad(f))(xs),
-        "d2f": jax.vmap(jax.grad(jax.grad(f)))(xs),
-    }
+    return _compiled_curve(name, samples)(constants)
 
 
-@partial(jax.jit, static_argnames=("name", "cells"))
-def surface(name: str, constants: tuple, cells: int = GRID) -> Float[Array, "cells cells"]:
-    """The values at the centres of a grid over the domain; rows go with the second variable."""
-    function = FUNCTIONS[name]
+@lru_cache(maxsize=64)
+def _compiled_curve(name: Name, samples: int):
+    function = function_of(name)
     low, high = function.domain
-    centres = low + (jnp.arange(cells) + 0.5) * (high - low) / cells
-    xs, ys = jnp.meshgrid(centres, centres)
-    return jax.vmap(jax.vmap(lambda x, y: function.at(jnp.stack([x, y]), constants)))(xs, ys)
+
+    def compute(constants: tuple) -> dict[str, Array]:
+        xs = jnp.linspace(low, high, samples)
+
+        def f(x):
+            return function.at(x[None], constants)
+
+        return {
+            "x": xs,
+            "f": jax.vmap(f)(xs),
+            "df": jax.vmap(jax.grad(f))(xs),
+            "d2f": jax.vmap(jax.grad(jax.grad(f)))(xs),
+        }
+
+    return jax.jit(compute)
+
+
+def surface(name: Name, constants: tuple, cells: int = GRID) -> Float[Array, "cells cells"]:
+    """The values at the centres of a grid over the domain; rows go with the second variable."""
+    return _compiled_surface(name, cells)(constants)
+
+
+@lru_cache(maxsize=64)
+def _compiled_surface(name: Name, cells: int):
+    function = function_of(name)
+    low, high = function.domain
+
+    def compute(constants: tuple) -> Float[Array, "cells cells"]:
+        centres = low + (jnp.arange(cells) + 0.5) * (high - low) / cells
+        xs, ys = jnp.meshgrid(centres, centres)
+        return jax.vmap(jax.vmap(lambda x, y: function.at(jnp.stack([x, y]), constants)))(xs, ys)
+
+    return jax.jit(compute)

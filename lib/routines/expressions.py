@@ -131,8 +131,8 @@ OPERATORS = {
     ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _LOGIC = {"&": "logical_and", "|": "logical_or", "~": "logical_not"}
-_JAX = OPERATORS | {o: getattr(jnp, n) for o, n in _LOGIC.items()} | {n: f.jax for n, f in FUNCTIONS.items()}
-_NUMPY = OPERATORS | {o: getattr(np, n) for o, n in _LOGIC.items()} | {n: f.numpy for n, f in FUNCTIONS.items()}
+JAX = OPERATORS | {o: getattr(jnp, n) for o, n in _LOGIC.items()} | {n: f.jax for n, f in FUNCTIONS.items()}
+NUMPY = OPERATORS | {o: getattr(np, n) for o, n in _LOGIC.items()} | {n: f.numpy for n, f in FUNCTIONS.items()}
 _CONDITIONS = {"<", "<=", ">", ">=", "==", "!=", *_LOGIC}
 
 
@@ -205,12 +205,12 @@ class TypedFunction:
         Raises:
             TextError: the shapes of the arguments do not fit.
         """
-        return self._run(_JAX, [_floats(jnp, arg) for arg in args], _scope)
+        return self._run(JAX, [_floats(jnp, arg) for arg in args], _scope)
 
     def numpy(self, *args: Any) -> Any:
         """Computes with NumPy alone, in the precision of the arguments. Only `check` bounds the work."""
         with np.errstate(all="ignore"):
-            return self._run(_NUMPY, [_floats(np, arg) for arg in args], lambda piece: nullcontext())
+            return self._run(NUMPY, [_floats(np, arg) for arg in args], lambda piece: nullcontext())
 
     def _run(self, table: Mapping, args: Sequence, scope: Callable, spend: Callable | None = None) -> Any:
         if len(args) != len(self.arguments):
@@ -275,21 +275,27 @@ def check(
 ) -> tuple[int, ...]:
     """The shape of the result for arguments of these shapes, by their names or in order; computes nothing.
 
+    The arguments and all results on the way count as the work of one example.
+
     Raises:
         TextError: the shapes do not fit, or a batch would be too much work.
     """
     in_order = [shapes[name] for name in function.arguments] if isinstance(shapes, Mapping) else list(shapes)
-    elements = multiply_adds = 0
+    elements = batch_size * sum(math.prod(shape) for shape in in_order)
+    multiply_adds = 0
+
+    def refuse_too_much(start: int, end: int) -> None:
+        if elements > MAX_ELEMENTS or multiply_adds > MAX_MULTIPLY_ADDS:
+            sentence = "This is too much work; make the shapes or the batch smaller."
+            raise TextError(sentence, function.text, start, end)
 
     def spend(node: Apply | Index, inputs: list, result: Any) -> None:
         nonlocal elements, multiply_adds
         elements += batch_size * np.size(result)
         if isinstance(node, Apply) and node.name in ("@", "dot", "matmul"):
             multiply_adds += batch_size * np.size(result) * (np.shape(inputs[0]) or (1,))[-1]
-        if elements > MAX_ELEMENTS or multiply_adds > MAX_MULTIPLY_ADDS:
-            raise TextError(
-                "This is too much work; make the shapes or the batch smaller.", function.text, node.start, node.end
-            )
+        refuse_too_much(node.start, node.end)
 
+    refuse_too_much(0, len(function.text))
     args = [jax.ShapeDtypeStruct(shape, np.float32) for shape in in_order]
-    return jax.eval_shape(lambda *args: jnp.asarray(function._run(_JAX, args, _scope, spend)), *args).shape
+    return jax.eval_shape(lambda *args: jnp.asarray(function._run(JAX, args, _scope, spend)), *args).shape

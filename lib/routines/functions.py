@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from lib.routines import symbolic
+from lib.routines.typed import TextError, TypedFunction, check, parse
 
 
 def squared_difference(x, y):
@@ -140,6 +145,70 @@ FUNCTIONS: dict[str, ScalarFunction] = {
         ("x", "y"), (2.0, 0.1), (-3.0, 3.0), 0.03,
     ),
 }  # fmt: skip
+
+
+class Typed(NamedTuple):
+    """The name of a function that a visitor has typed.
+
+    Attributes:
+        text: a text that `parse_number` takes.
+        variables: the arguments that are differentiated, one or two; the others are constants.
+        domain: (low, high), the same for every variable.
+    """
+
+    text: str
+    variables: tuple[str, ...]
+    domain: tuple[float, float]
+
+
+Name = str | Typed
+"""Of a function: a key of `FUNCTIONS`, or what was typed."""
+
+
+def parse_number(text: str) -> TypedFunction:
+    """Reads a function of numbers that returns one number.
+
+    Raises:
+        TextError: it does not, or the text cannot be read.
+    """
+    function = parse(text)
+    shape = check(function, [()] * len(function.arguments))
+    if function.boolean:
+        raise TextError("This is true or false; write where(condition, 1, 0) for a number.", function.text)
+    if shape:
+        raise TextError(f"This gives an array of shape {shape}; write sum(…) around it for one number.", function.text)
+    return function
+
+
+@lru_cache(maxsize=256)
+def function_of(name: Name) -> ScalarFunction:
+    """The function of that name. The gradient of a typed one is NaN where SymPy has no formula for it."""
+    if isinstance(name, str):
+        return FUNCTIONS[name]
+    typed, variables = parse_number(name.text), name.variables
+    constants = tuple(argument for argument in typed.arguments if argument not in variables)
+
+    def fun(*values):
+        given = dict(zip(variables + constants, values, strict=True))
+        return typed(*(given[argument] for argument in typed.arguments))
+
+    def gradient(*values):
+        given = dict(zip(variables + constants, values, strict=True))
+        formulas = [symbolic.derivative(typed.text, variable) for variable in variables]
+        return tuple(np.nan if formula is None else formula.value(given) for formula in formulas)
+
+    low, high = name.domain
+    start = min(max(1.0, low), high)
+    return ScalarFunction(
+        fun, f"f({', '.join(variables)})", gradient, variables, (start,) * len(variables), name.domain, 0.03,
+        dict.fromkeys(constants, 1.0),
+    )  # fmt: skip
+
+
+def formulas(text: str, variables: tuple[str, ...]) -> tuple[str | None, ...]:
+    """LaTeX of a typed function and of its derivatives, None where there is no formula that fits on a page."""
+    found = [symbolic.derivative(text, variable) for variable in variables]
+    return symbolic.latex_of(text), *(None if formula is None else formula.latex for formula in found)
 
 
 def central_difference(function: ScalarFunction, point: tuple[float, ...], constants: tuple[float, ...]) -> np.ndarray:

@@ -34,7 +34,7 @@ from lib.routines.expressions import (
 __all__ = ["FUNCTIONS", "TextError", "TypedFunction", "check", "parse", "parse_shape", "piece_of"]
 
 MAX_LENGTH, MAX_DEPTH, MAX_NODES = 300, 24, 120
-MAX_NUMBER, MAX_EXPONENT, MAX_DIGITS = 1e12, 64, 20
+MAX_NUMBER, MAX_EXPONENT, MAX_TOKEN = 1e12, 64, 20
 MAX_AXES, MAX_SIZE = 3, 64
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
@@ -42,7 +42,7 @@ _ARITHMETIC = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.MatMult: "@", ast.Mod: "%",
 }  # fmt: skip
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-_FOLDS = {name: OPERATORS[name] for name in "+-*/%"} | {"**": math.pow}  # which has no complex results
+_FOLDS: dict[str, Any] = {name: OPERATORS[name] for name in "+-*/%"} | {"**": math.pow}  # which has no complex results
 _REFUSED = {
     "_": "Names have letters and digits only; leave the underscore out.",
     "^": "Write ** for a power.",
@@ -82,8 +82,8 @@ def _scan(text: str) -> None:
             sentence = _REFUSED.get(piece, f"The character {shown} has no meaning here; leave it out.")
             raise TextError(sentence, text, place, place + len(piece))
         piece, end = found[0], found.end()
-        if found["number"] and len(piece) > MAX_DIGITS:
-            raise TextError(f"Write numbers with at most {MAX_DIGITS} characters.", text, place, end)
+        if len(piece) > MAX_TOKEN:
+            raise TextError(f"Write names and numbers with at most {MAX_TOKEN} characters.", text, place, end)
         if found["number"] and end < len(text) and (text[end].isalnum() or text[end] in "._"):
             raise TextError(f"Write a * after {piece} if it multiplies what follows.", text, place, end + 1)
         if found["name"] and keyword.iskeyword(piece) and piece != "None":
@@ -155,6 +155,8 @@ class _Builder:
                 return self.call(node, depth)
             case ast.Subscript(value=value):
                 inner = self.as_number(self.build(value, depth + 1), node)
+                if isinstance(inner, Number):
+                    raise self.refuse("A number has no axes to index; leave the brackets out.", node)
                 return Index(inner, self.index(node.slice), node.col_offset, node.end_col_offset or 0)
             case ast.Attribute(attr=attr):
                 known = attr in FUNCTIONS or attr in CONSTANTS
@@ -254,7 +256,6 @@ class _Builder:
         return self.integer(part)
 
 
-@lru_cache(maxsize=512)
 def parse(text: str) -> TypedFunction:
     """Reads an expression such as `sin(x) * y**2`; the names in it are the arguments.
 
@@ -266,7 +267,11 @@ def parse(text: str) -> TypedFunction:
         raise TextError("Write an expression, such as sin(x) * x.", text)
     if len(text) > MAX_LENGTH:
         raise TextError(f"Write at most {MAX_LENGTH} characters; these are {len(text)}.", text, MAX_LENGTH)
-    text = re.sub(" +", " ", text)
+    return _parse(re.sub(" +", " ", text))
+
+
+@lru_cache(maxsize=512)
+def _parse(text: str) -> TypedFunction:
     _scan(text)
     builder = _Builder(text)
     tree = builder.build(_read(text))

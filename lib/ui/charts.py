@@ -7,7 +7,7 @@ frame to frame is data, and titles and domains hold still.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import altair as alt
@@ -174,9 +174,9 @@ def fan(
 # Functions.
 
 
-@cache
-def curve_spec(title: str, height: int = 420) -> Spec:
-    """A function of one variable with two derivatives (columns `f`, `df`, `d2f`), and a point on it."""
+@lru_cache(maxsize=64)
+def curve_spec(title: str, x: str = "x", height: int = 420) -> Spec:
+    """A function of one variable, called `x`, with two derivatives (columns `f`, `df`, `d2f`), and a point on it."""
     names = {"f": "f", "df": "f '", "d2f": "f ''"}
     label = " : ".join(f'datum.label == "{column}" ? "{text}"' for column, text in names.items()) + ' : ""'
     lines = (
@@ -184,7 +184,7 @@ def curve_spec(title: str, height: int = 420) -> Spec:
         .transform_fold(list(names), as_=["function", "value"])
         .mark_line(strokeWidth=2.5, clip=True)
         .encode(
-            alt.X("x:Q", title="x", scale=alt.Scale(nice=False)),
+            alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
             alt.Y("value:Q", title="value"),
             alt.Color(
                 "function:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[:3]),
@@ -196,11 +196,12 @@ def curve_spec(title: str, height: int = 420) -> Spec:
     return build(alt.layer(lines, point), height, title)
 
 
-@cache
-def descent_spec(title: str, low: float, high: float, height: int = 360) -> Spec:
-    """Points on the curve of a function of one variable."""
-    x = alt.X("x:Q", title="x", scale=alt.Scale(domain=[low, high], nice=False))
-    line = alt.Chart(named("curve")).mark_line(strokeWidth=2.5, color=SERIES[0]).encode(x, alt.Y("f:Q", title="f(x)"))
+@lru_cache(maxsize=64)
+def descent_spec(title: str, low: float, high: float, height: int = 360, name: str = "x") -> Spec:
+    """Points on the curve of a function of one variable of that name."""
+    x = alt.X("x:Q", title=name, scale=alt.Scale(domain=[low, high], nice=False))
+    y = alt.Y("f:Q", title=f"f({name})")
+    line = alt.Chart(named("curve")).mark_line(strokeWidth=2.5, color=SERIES[0]).encode(x, y)
     points = (
         alt.Chart(named("points"))
         .mark_point(size=110, filled=True, color=TEST, opacity=0.75, clip=True)
@@ -229,9 +230,11 @@ def _cells(name: str, value: str, cells: int, x: tuple[float, float], y: tuple[f
     )  # fmt: skip
 
 
-@cache
-def contour_spec(title: str, cells: int, low: float, high: float, height: int = 460) -> Spec:
-    """Points on the bands of a function of two variables; `level` counts from 0, the lowest, to 1."""
+@lru_cache(maxsize=64)
+def contour_spec(
+    title: str, cells: int, low: float, high: float, height: int = 460, names: tuple[str, ...] = ("x", "y")
+) -> Spec:
+    """Points on the bands of a function of two variables of these names; `level` counts from 0, the lowest, to 1."""
     color = alt.Color(
         "level:Q", title="f, low to high, in bands of equal area", legend=None,
         scale=alt.Scale(domain=[0, 13], scheme="viridis"),
@@ -240,15 +243,17 @@ def contour_spec(title: str, cells: int, low: float, high: float, height: int = 
     points = (
         alt.Chart(named("points"))
         .mark_point(size=90, filled=True, color="white", stroke="black", strokeWidth=1.2, opacity=0.95, clip=True)
-        .encode(alt.X("x:Q", title="x"), alt.Y("y:Q", title="y"))
+        .encode(alt.X("x:Q", title=names[0]), alt.Y("y:Q", title=names[1]))
     )
     return build(alt.layer(bands, points), height, title)
 
 
 def bands(values: np.ndarray, count: int = 14) -> dict[str, Any]:
-    """The data of `contour_spec`: which of `count` bands of equal area each cell belongs to."""
-    edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1])
-    return {"level": np.searchsorted(edges, values.ravel()).astype(np.uint8)}
+    """The data of `contour_spec`: which of `count` bands of equal area each cell belongs to; none if it is not finite."""
+    cells = values.ravel()
+    finite = np.isfinite(cells)
+    edges = np.quantile(cells[finite], np.linspace(0, 1, count + 1)[1:-1]) if finite.any() else []
+    return {"level": pa.array(np.searchsorted(edges, cells).astype(np.uint8), mask=~finite)}
 
 
 # Timings.

@@ -20,12 +20,12 @@ from lib.measure.stages import NO_OPERATIONS
 from lib.routines import composition, transforms
 from lib.routines.composition import FUNCTIONS, Function
 from lib.routines.transforms import TRANSFORMS, Leaf, Level, Stack, StackError
-from lib.routines.typed import TextError, parse, parse_shape
+from lib.routines.typed import parse, parse_shape
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity
+from lib.ui.typed_view import TYPED, typed, understood
 
-OWN = "a function of your own"
 DEFAULT_FUNCTION = "squared loss"
 TICK_S = 0.3
 WAIT_S = 0.15
@@ -36,13 +36,13 @@ Traces = tuple[Traced, ...]
 # The function.
 
 
-def choose_function() -> Function | None:
-    """One of the functions, or one that the visitor types; None as long as that is not right."""
-    names = [*FUNCTIONS, OWN]
+def choose_function() -> Function:
+    """One of the functions, or one that the visitor types."""
+    names = [*FUNCTIONS, TYPED]
     name = st.selectbox(
         "Function", names, names.index(DEFAULT_FUNCTION), key="lab_function", bind="query-params", on_change=_suit_stack
     )
-    if name == OWN:
+    if name == TYPED:
         return _typed_function()
     panels.source(FUNCTIONS[name].fun)
     return FUNCTIONS[name]
@@ -57,37 +57,25 @@ def _suit_stack() -> None:
             st.session_state["stack"] = transforms.expression(composition.with_default_axes(function, names))
 
 
-def _typed_function() -> Function | None:
-    text = st.text_input("f =", "sin(x) * exp(-x**2 / s)", key="lab_text", bind="query-params", max_chars=300)
-    try:
-        fun = parse(text)
-    except TextError as error:
-        _point(error)
-        return None
+def _typed_function() -> Function:
+    fun = typed("f =", "sin(x) * exp(-x**2 / s)", "lab_text", parse)
     with st.container(horizontal=True):
-        shapes_text = [
-            st.text_input(
-                f"Shape of {name}", "()", key=f"lab_shape_{name}", bind="query-params", max_chars=20, width=130
+        shapes = tuple(
+            understood(
+                parse_shape,
+                st.text_input(
+                    f"Shape of {name}", "()", key=f"lab_shape_{name}", bind="query-params", max_chars=20, width=130
+                ),
             )
             for name in fun.arguments
-        ]
+        )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         shared = st.pills(
             "Shared by all examples", list(fun.arguments), selection_mode="multi", default=list(fun.arguments)[1:],
             key=f"lab_shared_{'_'.join(fun.arguments)}", bind="query-params",
         )  # fmt: skip
         positive = st.toggle("Positive inputs only", key="lab_positive", bind="query-params")
-    try:
-        shapes = tuple(parse_shape(shape) for shape in shapes_text)
-        return composition.typed_function(text.strip(), shapes, tuple(shared), positive)
-    except TextError as error:
-        _point(error)
-        return None
-
-
-def _point(error: TextError) -> None:
-    st.error(str(error))
-    st.code(error.pointer(), language=None)
+    return understood(composition.typed_function, fun.text, shapes, tuple(shared), positive)
 
 
 # The stack.

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "widgets": ("widgets", ()),
     "start": ("start", ()),
     "memory": ("memory", ()),
+    "hostile": ("hostile", ()),
 }
 """Each by its name: a module of this folder, and what its `run` is called with."""
 

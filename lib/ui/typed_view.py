@@ -1,0 +1,36 @@
+"""What a visitor types: the input, and in one place what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+
+from lib.routines.typed import MAX_LENGTH, TextError
+
+TYPED = "type your own"
+"""The choice among functions that opens the input."""
+
+T = TypeVar("T")
+
+
+def typed(label: str, default: str, key: str, read: Callable[[str], T]) -> T:
+    """A text input, and what `read` makes of the text; without a sense the page ends here, with the reason.
+
+    Args:
+        read: raises TextError if it cannot.
+    """
+    text = st.text_input(label, default, max_chars=MAX_LENGTH, key=key, bind="query-params")
+    return understood(read, text)
+
+
+def understood(read: Callable[..., T], *args: object) -> T:
+    """What `read` gives; its TextError is shown, and the page ends here."""
+    try:
+        return read(*args)
+    except TextError as error:
+        st.error(re.sub(r"([\\`*_{}\[\]<>~$:|^#])", r"\\\1", str(error)), icon=":material/edit:")
+        st.code(error.pointer(), language=None)
+        st.stop()
