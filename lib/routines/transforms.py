@@ -8,6 +8,7 @@ the arguments and results.
 from __future__ import annotations
 
 import ast
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -321,8 +322,12 @@ def parse(text: str) -> Stack:
     example = "write for example jit(vmap(grad(f)))"
     if len(text) > MAX_TEXT:
         raise StackError(f"The stack has {len(text)} characters, at most {MAX_TEXT} are read: {example}.")
+    text = text.replace("jax.", "").strip()
     try:
-        node = ast.parse(text.replace("jax.", "").strip(), mode="eval").body
+        # Python's parser warns, on the server's terminal, of what has no place in a stack anyway.
+        if not re.fullmatch(r"[\w(),= -]*", text, re.ASCII) or re.search(r"\d[A-Za-z_]", text):
+            raise SyntaxError
+        node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise StackError(f"This is not an expression with balanced brackets: {example}.") from None
     levels: list[Level] = []
