@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 MAX_TEXT = 60_000
 """Characters of one stage's text that are kept for a page."""
@@ -106,6 +107,17 @@ def stages_made(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Ha
     fun, arrays = make(*args)
     stages = stages_of(jax.jit(fun), *arrays)
     return stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+
+
+def stages_and_value(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Hashable) -> tuple[Stages, str]:
+    """As `stages_made`, and the value of a call as text, leaf by leaf."""
+    fun, arrays = make(*args)
+    leaves = jax.tree_util.tree_leaves_with_path(jax.jit(fun)(*arrays))
+    values = []
+    for path, leaf in leaves:
+        shown = np.array2string(np.asarray(leaf), precision=4, threshold=24, edgeitems=3)
+        values.append(f"result{jax.tree_util.keystr(path)}: {leaf.dtype}{list(leaf.shape)}\n{shown}\n")
+    return stages_made(make, *args), cut("\n".join(values))
 
 
 def cut(text: str) -> str:
