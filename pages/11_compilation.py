@@ -13,8 +13,8 @@ References:
 import streamlit as st
 
 from lib.live.run import Snapshot
-from lib.measure import experiments
-from lib.measure.stages import stages_and_value
+from lib.measure import experiments, fresh_start
+from lib.measure.stages import stages_and_value, take_stages
 from lib.routines import compilation, datasets
 from lib.routines.mistakes import COMPILATION
 from lib.ui import compilation_view as compiled
@@ -55,7 +55,7 @@ live(
 
 st.subheader("One call, stage by stage", anchor=False)
 routine = compilation.ROUTINES[name]
-panels.source(*routine.sources, label=f"The routine: {name}")
+panels.source(*routine.sources, take_stages, label=f"The routine, `{name}`, and how it is compiled ahead of time")
 panels.measure(
     "timeline", controls, compiled.draw_timeline, f"`jit({name})` from nothing, for batch size {batch_size:,}.",
     experiments.stage_timeline, name, batch_size, depth,
@@ -80,7 +80,7 @@ with st.expander("The programs"):
     )
 panels.measure(
     "lengths", controls, compiled.draw_lengths,
-    "Each compiled once from nothing, n doubling; a kind that took 1.5 s is not made longer. Some seconds in all.",
+    "Trace, lower and compile, once each, n doubling; a kind that took 1.5 s is not made longer. Some seconds in all.",
     experiments.compile_sweep, batch_size,
 )  # fmt: skip
 
@@ -88,12 +88,14 @@ st.subheader("Static, donated, exported, kept", anchor=False)
 left, right = st.columns(2, gap="large")
 with left:
     st.markdown("**`static_argnames`: known while tracing.** A Python loop needs its bound as a number.")
+    panels.source(compilation.sine_loop)
     num_steps = st.number_input("n", 1, 50, 3, key="num_steps", bind="query-params", width=160)
     panels.answer(compiled.draw_static, controls.device, compilation.static_report, num_steps)
     st.markdown(
         "**The persistent cache: for the next start.** Two new processes compile the same 600 sines, with "
         "`JAX_COMPILATION_CACHE_DIR` set to a folder that is empty at first. This server's own settings stay as they are."
     )
+    panels.source(fresh_start.unrolled)
     panels.measure(
         "starts", controls, compiled.draw_starts, "Two starts of Python and JAX on the CPU, some seconds.",
         experiments.fresh_starts,
@@ -102,6 +104,7 @@ with right:
     st.markdown(
         f"**`donate_argnums`: the result in the argument's memory.** `sgd_update` of {1024 * batch_size:,} parameters."
     )
+    panels.source(compilation.sgd_update)
     panels.answer(compiled.draw_donation, controls.device, compilation.donation_report, 1024 * batch_size)
     st.markdown("**`jax.export`: the program as bytes**, for another process or another day, the batch size left open.")
     panels.source(compilation.export_batched_affine)
@@ -109,7 +112,7 @@ with right:
 
 st.subheader("A call returns before its result is there", anchor=False)
 panels.measure(
-    "dispatch", controls, compiled.draw_dispatch, "`jit(matmul)`, timed in turns with and without `block_until_ready`.",
+    "dispatch", controls, compiled.draw_dispatch, "`jit(matmul)`, blocked until the result is there, and not blocked: until the call returns. In turns.",
     experiments.dispatch_sweep,
 )  # fmt: skip
 

@@ -62,7 +62,8 @@ def train_step_phases(device: jax.Device, problem: Any, data: Any, seed: int) ->
 MAX_COMPILE_S = 1.5
 """A kind of program that took so long to compile is not made longer."""
 START_TIMEOUT_S = 60
-DISPATCH = ("blocked: until the result is there", "not blocked: until the call returns")
+DISPATCH = ("blocked", "not blocked")
+"""Timed until the result is there, and until the call returns."""
 
 
 def stage_timeline(device: jax.Device, name: str, batch_size: int, depth: int) -> Rows:
@@ -158,7 +159,7 @@ def roofline(
     made = {name: compilation.routine(name, batch_size, depth) for name in compilation.ROUTINES}
     rows = np.ones((batch_size, 512), np.float32)
     made["x + 1"] = (lambda x: x + 1, (rows,))
-    made["x @ w, 512 features"] = (jnp.matmul, (rows, np.full((512, 512), 1 / 512, np.float32)))
+    made["x @ w"] = (jnp.matmul, (rows, np.full((512, 512), 1 / 512, np.float32)))
     for name, (fun, args) in made.items():
         profiled = profile(fun, jax.device_put(args, device), budget_s=0.3)
         if profiled.cost.flops and profiled.cost.size_bytes:

@@ -100,7 +100,7 @@ class JitCache:
         """JAX's own reason in one line, or ours where it has none for static values."""
         if first:
             return "never seen function"  # whatever JAX says of other visitors' functions defined on the same line
-        if not said:
-            return "different value of a static argument: it is built into the program (JAX itself gives no reason)"
+        if not said or "explanation unavailable" in said[-1]:  # JAX 0.12 has none for static arguments
+            return "a static argument has another value, which is built into the program"
         text = re.sub(r" id=\d+|https?://\S+", "", " ".join(said[-1].split()))
         return re.sub(r"^for \S+ all previously seen cache keys differ\. For the closest previous key: ", "", text)

@@ -149,14 +149,14 @@ def layers_in_scan(weights, x):
 WIDTH = 16
 """Units of a layer in the networks above."""
 LENGTHS: dict[str, Callable[[int, int], Made]] = {
-    "Python loop of n sines": lambda n, batch_size: (partial(sine_loop, num_steps=n), (np.ones(batch_size, np.float32),)),
-    "fori_loop of n sines": lambda n, batch_size: (
+    "sines, Python loop": lambda n, batch_size: (partial(sine_loop, num_steps=n), (np.ones(batch_size, np.float32),)),
+    "sines, fori_loop": lambda n, batch_size: (
         partial(sine_fori_loop, num_steps=n), (np.ones(batch_size, np.float32),)
     ),
-    "n layers in a Python loop": lambda n, batch_size: (
+    "layers, Python loop": lambda n, batch_size: (
         layers_in_python, ([np.eye(WIDTH, dtype=np.float32)] * n, np.ones((batch_size, WIDTH), np.float32))
     ),
-    "n layers in a scan": lambda n, batch_size: (
+    "layers, scan": lambda n, batch_size: (
         layers_in_scan,
         (np.stack([np.eye(WIDTH, dtype=np.float32)] * n), np.ones((batch_size, WIDTH), np.float32)),
     ),
@@ -223,11 +223,16 @@ def donation_report(size: int) -> dict[str, dict[str, Any]]:
     return report
 
 
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""Lowering needs no such device: the compiler comes in where the program is called."""
+
+
 def export_batched_affine():
-    """`jit(vmap(affine))` for a batch of any size, as bytes."""
+    """`jit(vmap(affine))` for a batch of any size and for several kinds of devices, as bytes."""
     (size,) = export.symbolic_shape("batch")
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((3, 5), (3,), (size, 5))]
-    exported = export.export(batching.batched(batching.affine, (None, None, 0), 0))(*shapes)
+    mapped = batching.batched(batching.affine, (None, None, 0), 0)
+    exported = export.export(mapped, platforms=PLATFORMS)(*shapes)
     return bytes(exported.serialize())
 
 

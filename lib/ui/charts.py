@@ -287,13 +287,13 @@ def timings(title: str, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 @cache
-def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 500) -> Spec:
+def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 500, columns: int = 3) -> Spec:
     """Time against size, both logarithmic, one line a variant, with quartiles."""
     scale = alt.Scale(domain=list(variants), range=SERIES[: len(variants)])
     base = alt.Chart(named("sweep"))
     x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s"))
     y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
-    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=3))
+    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns))
     shape = alt.Shape("variant:N", legend=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
@@ -496,12 +496,12 @@ def gantt_spec(title: str, rows: tuple[str, ...], names: tuple[str, ...], colors
     legend = alt.Legend() if set(rows) != set(names) else None
     color = alt.Color("name:N", title=None, scale=scale, legend=legend)
     bars = base.mark_bar(strokeWidth=3, height={"band": 0.6}).encode(
-        x, y, color, alt.Stroke("name:N", scale=scale, legend=None), x2="end_ms:Q"
+        x, y, color, alt.Stroke("name:N", title=None, scale=scale, legend=legend), x2="end_ms:Q"
     )
     text = base.mark_text(align="left", dx=8, fontSize=16).encode(alt.X("end_ms:Q"), y, color, text="text:N")
     room = (
         base.transform_joinaggregate(last="max(end_ms)")
-        .transform_calculate(room="1.18 * datum.last")
+        .transform_calculate(room="1.3 * datum.last")
         .mark_point(opacity=0)
         .encode(alt.X("room:Q"))
     )
@@ -525,7 +525,8 @@ def calls_spec(title: str, height: int = 340) -> Spec:
     return build(chart, height, title)
 
 
-CALLS = ("traced and compiled", "found in the cache")
+CALLS = ("compiled", "found")
+"""What may become of a call of a jitted function."""
 
 
 @cache
@@ -546,7 +547,7 @@ def roofline_spec(title: str, names: tuple[str, ...], height: int = 480) -> Spec
         .mark_point(size=260, filled=True, opacity=1)
         .encode(
             x, y,
-            alt.Color("label:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)]), legend=alt.Legend(columns=3)),
+            alt.Color("label:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)]), legend=alt.Legend(columns=2)),
             alt.Shape("label:N", title=None, scale=alt.Scale(domain=list(names))),
         )
     )  # fmt: skip

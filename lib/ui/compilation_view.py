@@ -10,14 +10,19 @@ import streamlit as st
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.measure.experiments import DISPATCH
-from lib.measure.jit_cache import AGAIN, LAMBDA, LENGTH, NUMBER, POWER, JitCache
+from lib.measure.jit_cache import AGAIN, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, JitCache
 from lib.measure.stages import Stages
 from lib.routines import compilation
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, SERIES, duration, quantity
 
-STARTS = {"import": SERIES[7], "trace, lower": SERIES[3], "compile": SERIES[1], "run": SERIES[2]}
+STARTS = {
+    "import": SERIES[0],
+    "trace, lower": PHASES["lower"],
+    "compile": PHASES["compile"],
+    "run": PHASES["first run"],
+}
 """Parts of the start of a process, and their colours."""
 
 
@@ -25,7 +30,7 @@ def draw_timeline(records: Records) -> None:
     """The stages of one call and of a later one, end to end."""
     rows = tuple(PHASES)[:5]
     charts.show(
-        charts.gantt_spec("From Python to the first result, and one later call", rows, rows, tuple(PHASES.values())[:5], 300),
+        charts.gantt_spec("From Python to a result", rows, rows, tuple(PHASES.values())[:5], 300),
         "; ".join(f"{record['phase']}: {duration(record['ms'])}" for record in records),
         bars={
             "row": [record["phase"] for record in records], "name": [record["phase"] for record in records],
@@ -72,7 +77,8 @@ def jit_cache(controls: Controls) -> None:
 
     with st.container(horizontal=True):
         for number, what in enumerate(ways):
-            st.button(what, key=f"call_{number}", on_click=call, args=(what,))
+            full = cache.waiting >= MAX_WAITING
+            st.button(what, key=f"call_{number}", on_click=call, args=(what,), disabled=full)
         st.button("Forget it all", key="call_forget", icon=":material/delete:", on_click=forget)
     waiting = cache.waiting > 0
 
@@ -82,13 +88,16 @@ def jit_cache(controls: Controls) -> None:
             st.rerun()
         log = list(cache.log)
         if not log:
-            st.caption("Nothing called yet. Press a button, then press it again.")
+            st.caption("computing …" if waiting else "Nothing called yet. Press a button, then press it again.")
             return
         misses = sum(not call.hit for call in log)
         st.caption(
             f"{'computing … ' if cache.waiting else ''}{len(log)} calls (the last {LENGTH} are kept), **{misses}** of them "
             f"compiled. The function has been traced {cache.traces} times."
         )
+        last = log[-1]
+        st.markdown(f"Call {last.number}, `{last.what}`: **{'hit' if last.hit else 'MISS'}**, {duration(last.ms)}.")
+        st.code(last.reason, language=None, wrap_lines=True)
         chart, table = st.columns([1, 1.25])
         with chart:
             charts.show(
@@ -105,7 +114,7 @@ def jit_cache(controls: Controls) -> None:
                     "with": [call.what for call in reversed(log)],
                     "cache": ["hit" if call.hit else "MISS" for call in reversed(log)],
                     "took": [duration(call.ms) for call in reversed(log)],
-                    "why (JAX's own words where it has some)": [call.reason for call in reversed(log)],
+                    "why": [call.reason for call in reversed(log)],
                 },
                 hide_index=True, height=340,
             )  # fmt: skip
@@ -140,7 +149,7 @@ def draw_dispatch(records: Records) -> None:
 def _sweep(title: str, variants: tuple[str, ...], x_title: str, records: Records) -> None:
     columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
     charts.show(
-        charts.sweep_spec(title, variants, x_title, 420), f"{title}, against n",
+        charts.sweep_spec(title, variants, x_title, 420, columns=2), f"{title}, against n",
         sweep={name: [record[name] for record in records] for name in columns},
     )  # fmt: skip
 
@@ -159,7 +168,7 @@ def draw_starts(records: Records) -> None:
                 column.append(value)
             at += ms
     charts.show(
-        charts.gantt_spec("From `import jax` to the first result", rows, tuple(STARTS), tuple(STARTS.values()), 220),
+        charts.gantt_spec("From import to the first result", rows, tuple(STARTS), tuple(STARTS.values()), 220),
         "Two starts of a process, part by part", bars=bars,
     )  # fmt: skip
     for record in records:
@@ -183,6 +192,7 @@ def draw_static(report: dict[str, Any]) -> None:
 
 def draw_donation(report: dict[str, dict[str, Any]]) -> None:
     """What became of an argument that was donated."""
+    report = {name: report[name] for name in ("kept", "donated")}
     st.dataframe(
         {
             "first argument": list(report),
@@ -216,7 +226,7 @@ def draw_roofline(records: Records) -> None:
     names = tuple(record["label"] for record in routines)
     low, high, ridge = 0.05, max(200.0, 4 * peak / bandwidth), peak / bandwidth
     charts.show(
-        charts.roofline_spec("The roof of this machine, and the routines under it", names),
+        charts.roofline_spec("Roofline of this machine", names),
         "; ".join(f"{r['label']}: {r['intensity']:.2g} flops a byte, {r['gflops_per_s']:.2g} GFLOP/s" for r in routines),
         roof={
             "intensity": [low, ridge, high], "gflops_per_s": [low * bandwidth, peak, peak],
