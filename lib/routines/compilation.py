@@ -149,11 +149,11 @@ def layers_in_scan(weights, x):
 WIDTH = 16
 """Units of a layer in the networks above."""
 LENGTHS: dict[str, Callable[[int, int], Made]] = {
-    "sines, Python loop": lambda n, batch_size: (partial(sine_loop, num_steps=n), (np.ones(batch_size, np.float32),)),
+    "sines, for": lambda n, batch_size: (partial(sine_loop, num_steps=n), (np.ones(batch_size, np.float32),)),
     "sines, fori_loop": lambda n, batch_size: (
         partial(sine_fori_loop, num_steps=n), (np.ones(batch_size, np.float32),)
     ),
-    "layers, Python loop": lambda n, batch_size: (
+    "layers, for": lambda n, batch_size: (
         layers_in_python, ([np.eye(WIDTH, dtype=np.float32)] * n, np.ones((batch_size, WIDTH), np.float32))
     ),
     "layers, scan": lambda n, batch_size: (

@@ -293,8 +293,8 @@ def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int 
     base = alt.Chart(named("sweep"))
     x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s"))
     y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
-    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns))
-    shape = alt.Shape("variant:N", legend=None, scale=alt.Scale(domain=list(variants)))
+    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns, symbolOpacity=1))
+    shape = alt.Shape("variant:N", title=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
     spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
@@ -493,7 +493,7 @@ def gantt_spec(title: str, rows: tuple[str, ...], names: tuple[str, ...], colors
     y = alt.Y("row:N", title=None, sort=list(rows), scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=260))
     x = alt.X("start_ms:Q", title="milliseconds", axis=alt.Axis(tickCount=6))
     scale = alt.Scale(domain=list(names), range=list(colors))
-    legend = alt.Legend() if set(rows) != set(names) else None
+    legend = alt.Legend(columns=2) if set(rows) != set(names) else None
     color = alt.Color("name:N", title=None, scale=scale, legend=legend)
     bars = base.mark_bar(strokeWidth=3, height={"band": 0.6}).encode(
         x, y, color, alt.Stroke("name:N", title=None, scale=scale, legend=legend), x2="end_ms:Q"

@@ -168,7 +168,7 @@ def draw_starts(records: Records) -> None:
                 column.append(value)
             at += ms
     charts.show(
-        charts.gantt_spec("From import to the first result", rows, tuple(STARTS), tuple(STARTS.values()), 220),
+        charts.gantt_spec("From import to the first result", rows, tuple(STARTS), tuple(STARTS.values()), 240),
         "Two starts of a process, part by part", bars=bars,
     )  # fmt: skip
     for record in records:
