@@ -80,7 +80,7 @@ with st.expander("The programs"):
     )
 panels.measure(
     "lengths", controls, compiled.draw_lengths,
-    "Trace, lower and compile, once each, n doubling; a kind that took 1.5 s is not made longer. Some seconds in all.",
+    "Python's `for` against a loop inside the program, n doubling. A kind that took 1.5 s to compile is not made longer.",
     experiments.compile_sweep, batch_size,
 )  # fmt: skip
 
@@ -112,7 +112,8 @@ with right:
 
 st.subheader("A call returns before its result is there", anchor=False)
 panels.measure(
-    "dispatch", controls, compiled.draw_dispatch, "`jit(matmul)`, blocked until the result is there, and not blocked: until the call returns. In turns.",
+    "dispatch", controls, compiled.draw_dispatch,
+    "`jit(matmul)`, blocked until the result is there, and not blocked: until the call returns. In turns.",
     experiments.dispatch_sweep,
 )  # fmt: skip
 

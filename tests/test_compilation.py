@@ -66,6 +66,11 @@ def test_each_value_of_a_static_argument_is_compiled_once():
     assert len({call.what for call in log}) == POWERS + 1
 
 
+def test_a_new_static_value_is_not_explained_by_an_unrelated_call():
+    reason = called(FIRST, list(TYPES)[1], NUMBER, POWER).log[-1].reason
+    assert "Static(val=3)" in reason or "a static argument has another value" in reason
+
+
 def test_a_fresh_lambda_is_a_miss_each_time_and_leaves_the_function_s_own_cache_alone():
     cache = called(FIRST, LAMBDA, LAMBDA, AGAIN)
     assert [call.hit for call in cache.log] == [False, False, False, True]

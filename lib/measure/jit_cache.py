@@ -92,15 +92,17 @@ class JitCache:
             jax.block_until_ready(jitted(x, power) if what == LAMBDA else jitted(x, power=power))
             ms = 1e3 * (time.perf_counter() - start)
         hit = self.traces == before
+        reason = _reason(" ".join(said[-1].split()) if said else "", what, first=before == 0)
         what = f"power={power}" if what == POWER else f"{x:g}, {what}" if what == NUMBER else what
-        return Call(self._calls, what, hit, ms, FOUND if hit else self._reason(said, first=before == 0))
+        return Call(self._calls, what, hit, ms, FOUND if hit else reason)
 
-    @staticmethod
-    def _reason(said: list[str], first: bool) -> str:
-        """JAX's own reason in one line, or ours where it has none for static values."""
-        if first:
-            return "never seen function"  # whatever JAX says of other visitors' functions defined on the same line
-        if not said or "explanation unavailable" in said[-1]:  # JAX 0.12 has none for static arguments
-            return "a static argument has another value, which is built into the program"
-        text = re.sub(r" id=\d+|https?://\S+", "", " ".join(said[-1].split()))
-        return re.sub(r"^for \S+ all previously seen cache keys differ\. For the closest previous key: ", "", text)
+
+def _reason(said: str, what: str, first: bool) -> str:
+    """JAX's own reason in one line, or ours where it has none."""
+    if first:
+        return "never seen function"  # whatever JAX says of other visitors' functions defined on the same line
+    # JAX 0.12 explains no static argument: it says so, or compares with an unrelated call.
+    if not said or "explanation unavailable" in said or (what == POWER and "Static(val=" not in said):
+        return "a static argument has another value, which is built into the program"
+    said = re.sub(r" id=\d+|https?://\S+", "", said)
+    return re.sub(r"^for \S+ all previously seen cache keys differ\. For the closest previous key: ", "", said)

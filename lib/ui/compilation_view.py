@@ -142,7 +142,7 @@ def draw_dispatch(records: Records) -> None:
         blocked, free = (last[name] for name in DISPATCH)
         st.markdown(
             f"At n = {records[-1]['size']:,} the call returns after **{duration(free)}**, and the result is there after "
-            f"**{duration(blocked)}**. Who does not wait measures a {blocked / free:,.0f}th of it."
+            f"**{duration(blocked)}**. Who does not wait is wrong by a factor of {blocked / free:,.0f}."
         )
 
 
