@@ -46,6 +46,7 @@ def draw_run(snapshot: Snapshot) -> None:
         view.draw_loss(snapshot, "step", log=True)
     with picture:
         view.draw_picture(dataset, snapshot)
+    compiled.draw_programs(snapshot)
 
 
 live(

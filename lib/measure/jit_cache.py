@@ -39,28 +39,34 @@ class JitCache:
 
     Attributes:
         log: the last `LENGTH` calls.
-        waiting: how many calls have been asked for and not been done.
+        traces: how often the function has been traced.
     """
 
     def __init__(self) -> None:
         self.log: deque[Call] = deque(maxlen=LENGTH)
-        self.waiting = 0
         self.traces = 0
         self._fun = sine_power_that_tells(self._on_trace)
         self._jitted = jax.jit(self._fun, static_argnames="power")
         self._x: Any = None
         self._power = 2
         self._calls = 0
+        self._asked = 0
+        self._done = 0
         self._lock = threading.Lock()
 
     def _on_trace(self) -> None:
         self.traces += 1
 
+    @property
+    def waiting(self) -> int:
+        """How many calls have been asked for and not been done."""
+        return self._asked - self._done  # each counted by one thread at a time
+
     def ask(self) -> bool:
         """Whether one more call is taken."""
         if self.waiting >= MAX_WAITING:
             return False
-        self.waiting += 1
+        self._asked += 1
         return True
 
     def call(self, device: jax.Device, what: str, type_: jax.ShapeDtypeStruct) -> None:
@@ -82,7 +88,7 @@ class JitCache:
                     self._x = jax.device_put(jnp.zeros(type_.shape, type_.dtype), device)
                 self.log.append(self._timed(what))
             finally:
-                self.waiting -= 1
+                self._done += 1
 
     def _timed(self, what: str) -> Call:
         before, x, power = self.traces, self._x, self._power

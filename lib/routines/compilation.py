@@ -43,17 +43,18 @@ def batch_gradient(batch_size: int) -> Made:
 
 
 def training_step(task: Training) -> Made:
-    """One step of training a network, on a batch of zeros."""
-    params = init_params(task.network, jax.random.key(0))
+    """One step of training a network, on normal inputs whose targets are 0."""
+    params_key, inputs_key = jax.random.split(jax.random.key(0))
+    params = init_params(task.network, params_key)
     opt_state = OPTIMIZERS[task.optimizer].init(params)
-    batch = jnp.zeros((task.batch_size, task.network.features)), jnp.zeros(task.batch_size)
+    inputs = jax.random.normal(inputs_key, (task.batch_size, task.network.features))
     step = partial(
         train_step,
         optimizer=OPTIMIZERS[task.optimizer],
         activation=task.network.activation,
         classes=task.classes,
     )
-    return step, (params, opt_state, batch, jnp.float32(0.01))
+    return step, (params, opt_state, (inputs, jnp.zeros(task.batch_size)), jnp.float32(0.01))
 
 
 def task(batch_size: int, depth: int) -> Training:

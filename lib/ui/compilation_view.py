@@ -9,6 +9,7 @@ import streamlit as st
 
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
+from lib.live.run import Snapshot
 from lib.measure.experiments import DISPATCH
 from lib.measure.jit_cache import AGAIN, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, JitCache
 from lib.measure.stages import Stages
@@ -17,6 +18,7 @@ from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, SERIES, duration, quantity
 
+COMPILING = {name: PHASES[name] for name in ("trace", "lower", "compile")}
 STARTS = {
     "import": SERIES[0],
     "trace, lower": PHASES["lower"],
@@ -24,6 +26,39 @@ STARTS = {
     "run": PHASES["first run"],
 }
 """Parts of the start of a process, and their colours."""
+
+
+class _Bars:
+    """The data of `charts.gantt_spec`, with the parts of a row end to end."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {"row": [], "name": [], "start_ms": [], "end_ms": [], "text": []}
+        self.rows: list[str] = []
+
+    def row(self, label: str, parts: dict[str, float]) -> None:
+        """Adds a row of parts, in milliseconds; their sum is written behind the last."""
+        at = 0.0
+        self.rows.append(label)
+        for number, (name, ms) in enumerate(parts.items(), 1):
+            text = duration(at + ms) if number == len(parts) else ""
+            for column, value in zip(self.columns.values(), (label, name, at, at + ms, text), strict=True):
+                column.append(value)
+            at += ms
+
+    def show(self, title: str, colors: dict[str, str], height: int) -> None:
+        """Shows the rows there are."""
+        spec = charts.gantt_spec(title, tuple(self.rows), tuple(colors), tuple(colors.values()), height)
+        charts.show(spec, f"{title}, part by part", bars=self.columns)
+
+
+def draw_programs(snapshot: Snapshot) -> None:
+    """What each program of a live run took to compile."""
+    bars = _Bars()
+    for number, made in enumerate(snapshot.compilations, 1):
+        phases = made.program.steps.phases
+        bars.row(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
+    if bars.rows:
+        bars.show("Programs of this run", COMPILING, 175 + 34 * len(bars.rows))
 
 
 def draw_timeline(records: Records) -> None:
@@ -156,21 +191,11 @@ def _sweep(title: str, variants: tuple[str, ...], x_title: str, records: Records
 
 def draw_starts(records: Records) -> None:
     """What two processes paid for their first result."""
-    rows = ("first start", "second start")
-    bars: dict[str, list[Any]] = {"row": [], "name": [], "start_ms": [], "end_ms": [], "text": []}
+    bars = _Bars()
     for record in records:
-        at = 0.0
-        for name, ms in zip(
-            STARTS, (record[k] for k in ("import_ms", "lower_ms", "compile_ms", "run_ms")), strict=True
-        ):
-            text = duration(at + ms) if name == "run" else ""
-            for column, value in zip(bars.values(), (record["start"], name, at, at + ms, text), strict=True):
-                column.append(value)
-            at += ms
-    charts.show(
-        charts.gantt_spec("From import to the first result", rows, tuple(STARTS), tuple(STARTS.values()), 240),
-        "Two starts of a process, part by part", bars=bars,
-    )  # fmt: skip
+        ms = (record[name] for name in ("import_ms", "lower_ms", "compile_ms", "run_ms"))
+        bars.row(record["start"], dict(zip(STARTS, ms, strict=True)))
+    bars.show("From import to the first result", STARTS, 245)
     for record in records:
         how = "read from the cache" if record["found"] else "compiled, and written to the cache"
         st.caption(f"{record['start'].capitalize()}: {how}, in {duration(record['compile_ms'])}.")
