@@ -25,6 +25,10 @@ RIGHT = {
     "no reduction before grad": [-2.0] * 5,
     "in_axes maps the weights too": [-2.0] * 5,
     "grad with respect to the wrong argument": [-2.0] * 5,
+    "a list as static argument": 6.0,
+    "a new lambda at each call": 1,
+    "a Python side effect under jit": 3,
+    "reading a donated array": [0.5, 1.5],
 }
 
 
@@ -33,7 +37,7 @@ def right_of(name):
 
 
 def test_there_are_registries_and_every_mistake_has_an_answer():
-    assert {"JIT_GRAD", "JIT_VMAP", "JIT_GRAD_VMAP"} <= set(REGISTRIES)
+    assert {"JIT_GRAD", "JIT_VMAP", "JIT_GRAD_VMAP", "COMPILATION"} <= set(REGISTRIES)
     assert {name.split(": ", 1)[1] for name in ALL} == set(RIGHT)
 
 

@@ -191,7 +191,7 @@ def test_a_preset_sets_every_control(name: str) -> None:
     assert not any("Changed since" in caption.value for caption in app.caption)
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap"])
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "compilation"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str) -> None:
     app = open_page(stem)
     mistakes = next(box for box in app.selectbox if box.label == "Mistake").options
@@ -243,3 +243,29 @@ def test_the_stages_of_a_lesson_are_compiled_when_they_are_opened_and_can_be_sea
     lines = [line for line in everything.splitlines() if "lambda" in line]
     assert any(code.value.splitlines() == lines for code in app.code)
     assert any(f"{len(lines):,} of" in caption.value for caption in app.caption)
+
+
+def test_the_cache_of_a_visitor_s_own_function_in_compilation_tells_hits_from_misses() -> None:
+    app = open_page("compilation")
+    for label, compiled, calls in [("float32[32]", 1, 1), ("the same again", 1, 2), ("float32[64]", 2, 3)]:
+        press(app, label)
+        settle(app.run())
+        assert any(f"{calls} calls" in text.value and f"**{compiled}** of them" in text.value for text in app.caption)
+    assert any("now f32[64] and before f32[32]" in code.value for code in app.code)
+    press(app, "Forget it all")
+    assert any("Nothing called yet" in text.value for text in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("timeline", "The first result takes"), ("dispatch", "the call returns after"), ("roofline", "Roof: ")],
+)
+def test_a_measurement_of_compilation_ends_in_words(key: str, shown: str) -> None:
+    app = open_page("compilation")
+    settle(next(button for button in app.button if button.key == f"{key}_measure").click().run())
+    end = time.monotonic() + TIMEOUT_S
+    while not any("Taken at" in caption.value for caption in app.caption):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        settle(app.run())
+    assert any(shown in text.value for text in [*app.markdown, *app.caption])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from lib.measure.jaxprs import equations_of
 
@@ -65,9 +66,10 @@ class Stages(NamedTuple):
     fusions: int
 
 
-def _take_stages(
+def take_stages(
     jitted: Any, *args: Any, **static: Any
 ) -> tuple[jax.stages.Traced, jax.stages.Lowered, jax.stages.Compiled, Phases]:
+    """Ahead-of-time compilation, each stage under the clock."""
     start = time.perf_counter()
     traced = jitted.trace(*args, **static)
     after_trace = time.perf_counter()
@@ -84,13 +86,13 @@ def compile_in_stages(jitted: Any, *args: Any, **static: Any) -> tuple[jax.stage
 
     The jitted function, called with such arguments later, finds the program and does not compile again.
     """
-    _, _, compiled, phases = _take_stages(jitted, *args, **static)
+    _, _, compiled, phases = take_stages(jitted, *args, **static)
     return compiled, phases
 
 
 def stages_of(jitted: Any, *args: Any) -> Stages:
     """Takes a jitted function through all stages, for arrays or `jax.ShapeDtypeStruct`s."""
-    traced, lowered, compiled, phases = _take_stages(jitted, *args)
+    traced, lowered, compiled, phases = take_stages(jitted, *args)
     stablehlo, hlo = lowered.as_text(), compiled.as_text() or ""
     # The tables of source files and frames that precede the program say where the server keeps its files.
     hlo = re.sub(r"\n(?:FileNames|FunctionNames|FileLocations|StackFrames)\n(?:.+\n)*", "", hlo)
@@ -105,9 +107,21 @@ def stages_of(jitted: Any, *args: Any) -> Stages:
 
 def stages_made(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Hashable) -> Stages:
     """The stages of a function that `make(*args)` gives along with its arguments, the texts cut to `MAX_TEXT`."""
+    return stages_and_value(make, *args)[0]
+
+
+def stages_and_value(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Hashable) -> tuple[Stages, str]:
+    """As `stages_made`, and the value of a call as text, leaf by leaf."""
     fun, arrays = make(*args)
-    stages = stages_of(jax.jit(fun), *arrays)
-    return stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+    jitted = jax.jit(fun)
+    stages = stages_of(jitted, *arrays)
+    stages = stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+    leaves = jax.tree_util.tree_leaves_with_path(jitted(*arrays))  # finds the program
+    values = []
+    for path, leaf in leaves:
+        shown = np.array2string(np.asarray(leaf), precision=4, threshold=24, edgeitems=3)
+        values.append(f"result{jax.tree_util.keystr(path)}: {leaf.dtype}{list(leaf.shape)}\n{shown}\n")
+    return stages, cut("\n".join(values))
 
 
 def cut(text: str) -> str:

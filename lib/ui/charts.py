@@ -292,14 +292,14 @@ def timings(title: str, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 @cache
-def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 500) -> Spec:
+def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 500, columns: int = 3) -> Spec:
     """Time against size, both logarithmic, one line a variant, with quartiles."""
     scale = alt.Scale(domain=list(variants), range=SERIES[: len(variants)])
     base = alt.Chart(named("sweep"))
     x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s"))
     y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
-    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=3))
-    shape = alt.Shape("variant:N", legend=None, scale=alt.Scale(domain=list(variants)))
+    color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns, symbolOpacity=1))
+    shape = alt.Shape("variant:N", title=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
     spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
@@ -483,3 +483,77 @@ def digits_spec(title: str, shown: int, columns: int = 8, height: int = 420) -> 
         )
     )  # fmt: skip
     return build(alt.layer(pixels, text).resolve_scale(color="independent"), height, title)
+
+
+# Compilation.
+
+
+@cache
+def gantt_spec(title: str, rows: tuple[str, ...], names: tuple[str, ...], colors: tuple[str, ...], height: int) -> Spec:
+    """Bars from `start_ms` to `end_ms`, one row for each `row`, coloured by `name`, with `text` behind them.
+
+    The outline keeps visible what is too short for a pixel.
+    """
+    base = alt.Chart(named("bars"))
+    y = alt.Y("row:N", title=None, sort=list(rows), scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=260))
+    x = alt.X("start_ms:Q", title="milliseconds", axis=alt.Axis(tickCount=6))
+    scale = alt.Scale(domain=list(names), range=list(colors))
+    legend = alt.Legend(columns=2) if set(rows) != set(names) else None
+    color = alt.Color("name:N", title=None, scale=scale, legend=legend)
+    bars = base.mark_bar(strokeWidth=3, height={"band": 0.6}).encode(
+        x, y, color, alt.Stroke("name:N", title=None, scale=scale, legend=legend), x2="end_ms:Q"
+    )
+    text = base.mark_text(align="left", dx=8, fontSize=16).encode(alt.X("end_ms:Q"), y, color, text="text:N")
+    room = (
+        base.transform_joinaggregate(last="max(end_ms)")
+        .transform_calculate(room="1.3 * datum.last")
+        .mark_point(opacity=0)
+        .encode(alt.X("room:Q"))
+    )
+    return build(alt.layer(bars, text, room), height, title)
+
+
+@cache
+def calls_spec(title: str, height: int = 340) -> Spec:
+    """The `ms` of call after call, on a logarithmic axis; `outcome` is one of `CALLS`."""
+    scale = alt.Scale(domain=list(CALLS), range=[PHASES["compile"], PHASES["steady"]])
+    chart = (
+        alt.Chart(named("calls"))
+        .mark_point(size=190, filled=True, opacity=1)
+        .encode(
+            alt.X("number:Q", title="call", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False)),
+            alt.Y("ms:Q", title="milliseconds (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6, format="~g")),
+            alt.Color("outcome:N", title=None, scale=scale),
+            alt.Shape("outcome:N", title=None, scale=alt.Scale(domain=list(CALLS), range=["diamond", "circle"])),
+        )
+    )  # fmt: skip
+    return build(chart, height, title)
+
+
+CALLS = ("compiled", "found")
+"""What may become of a call of a jitted function."""
+
+
+@cache
+def roofline_spec(title: str, names: tuple[str, ...], height: int = 480) -> Spec:
+    """Speed against arithmetic intensity, both logarithmic: the `roof` and one point a routine."""
+    x = alt.X(
+        "intensity:Q", title="flops a byte moved (log scale)", scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(format="~g", tickCount=6),
+    )  # fmt: skip
+    y = alt.Y("gflops_per_s:Q", title="GFLOP/s (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=6))  # fmt: skip
+    roof = alt.Chart(named("roof")).mark_line(strokeWidth=4, color=SERIES[7]).encode(x, y)
+    words = (
+        alt.Chart(named("roof")).mark_text(align="right", dy=-14, fontSize=16, color=SERIES[7])
+        .encode(x, y, text="text:N")
+    )  # fmt: skip
+    points = (
+        alt.Chart(named("routines"))
+        .mark_point(size=260, filled=True, opacity=1)
+        .encode(
+            x, y,
+            alt.Color("label:N", title=None, scale=alt.Scale(domain=list(names), range=SERIES[: len(names)]), legend=alt.Legend(columns=2)),
+            alt.Shape("label:N", title=None, scale=alt.Scale(domain=list(names))),
+        )
+    )  # fmt: skip
+    return build(alt.layer(roof, words, points), height, title)

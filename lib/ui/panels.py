@@ -151,8 +151,8 @@ def text_view(name: str, texts: dict[str, str]) -> None:
     st.code("\n".join(lines), language=None, height=440 if len(lines) > 18 else "content")
 
 
-def stages_view(name: str, stages: Stages) -> None:
-    """The stages of a function: how much there is of each, and their texts."""
+def stages_view(name: str, stages: Stages, texts: dict[str, str] | None = None) -> None:
+    """The stages of a function: how much there is of each, and their texts, or others if they are given."""
     work = sum(count for opcode, count in stages.hlo_ops.items() if opcode not in NO_OPERATIONS)
     stats(
         {
@@ -176,7 +176,7 @@ def stages_view(name: str, stages: Stages) -> None:
         most = sorted(ops.items(), key=lambda item: (item[0] in NO_OPERATIONS, -item[1], item[0]))
         table = {f"{title}: operation": [op for op, _ in most], "count": [count for _, count in most]}
         column.dataframe(table, hide_index=True, height=min(220, 38 * (len(most) + 1)))
-    text_view(name, {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
+    text_view(name, texts or {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
 
 
 def stages(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:
