@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure
 
-PAGES = ["", "jit_grad", "jit_vmap", "jit_grad_vmap", "training", "compilation"]
+PAGES = ["", *(file.stem[3:] for file in sorted(b.ROOT.glob("pages/[0-9][0-9]_*.py"))[1:])]
 # Streamlit's client looks for its server below a deep link first, and is told that it is not there.
 # It also says when it is cut off, which one test does to it.
 EXPECTED_ERRORS = re.compile(r"404 \(Not Found\)|when disconnected from server|CLOSING or CLOSED")
