@@ -1,4 +1,4 @@
-"""jit: the cache, and compiling ahead of time
+"""Compilation: the cache of jit, and compiling ahead of time
 
 `jit` runs a Python function once, with tracers in place of arrays, and writes down what it did (trace). It translates
 that for the compiler (lower), has it optimised for the device (compile), and keeps the program under a key: the function

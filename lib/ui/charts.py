@@ -296,7 +296,7 @@ def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int 
     """Time against size, both logarithmic, one line a variant, with quartiles."""
     scale = alt.Scale(domain=list(variants), range=SERIES[: len(variants)])
     base = alt.Chart(named("sweep"))
-    x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s"))
+    x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=alt.Axis(format=","))
     y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
     color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns, symbolOpacity=1))
     shape = alt.Shape("variant:N", title=None, scale=alt.Scale(domain=list(variants)))
@@ -306,6 +306,19 @@ def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int 
         x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q"
     )
     return build(alt.layer(spread, line, dots), height, title)
+
+
+@cache
+def bars_spec(title: str, variants: tuple[str, ...], x_title: str, height: int = 420) -> Spec:
+    """A bar a variant, side by side at each size, with its duration as text: from zero, so that lengths compare."""
+    color = alt.Color("variant:N", title=None, scale=alt.Scale(domain=list(variants), range=SERIES[: len(variants)]))
+    base = alt.Chart(named("bars")).encode(
+        alt.X("size:O", title=x_title, axis=alt.Axis(labelAngle=0)),
+        alt.Y("median_ms:Q", title="milliseconds", axis=alt.Axis(tickCount=6)),
+        alt.XOffset("variant:N", scale=alt.Scale(domain=list(variants))),
+    )
+    text = base.mark_text(baseline="bottom", dy=-3, fontSize=15).encode(color, text="text:N")
+    return build(alt.layer(base.mark_bar().encode(color), text), height, title)
 
 
 @cache

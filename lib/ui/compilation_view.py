@@ -171,7 +171,10 @@ def draw_lengths(records: Records) -> None:
 
 def draw_dispatch(records: Records) -> None:
     """Blocked and not blocked calls against the size of a matrix."""
-    _sweep("The product of two n × n matrices", DISPATCH, "n (log scale)", records)
+    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "variant")}
+    columns["text"] = [duration(ms) for ms in columns["median_ms"]]
+    title = "The product of two n × n matrices"
+    charts.show(charts.bars_spec(title, DISPATCH, "n"), f"{title}, blocked and not blocked", bars=columns)
     last = {record["variant"]: record["median_ms"] for record in records if record["size"] == records[-1]["size"]}
     if len(last) == len(DISPATCH):
         blocked, free = (last[name] for name in DISPATCH)
