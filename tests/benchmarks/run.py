@@ -26,6 +26,8 @@ BENCHMARKS = {
     "start": ("start", ()),
     "memory": ("memory", ()),
     "hostile": ("hostile", ()),
+    "stacks": ("stacks", ()),
+    "steady": ("steady", ()),
 }
 """Each by its name: a module of this folder, and what its `run` is called with."""
 
