@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ class Function:
     """
 
     fun: Callable[..., Any]
-    numpy: Callable[..., Any]
+    numpy: Callable[..., Any] = field(compare=False)  # a method of the typed function, equal only to itself
     arguments: tuple[tuple[str, tuple[int, ...]], ...]
     in_axes: tuple[int | None, ...]
     positive: bool = False
