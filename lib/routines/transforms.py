@@ -433,7 +433,7 @@ def after(level: Level, below: Signature, batch_size: int) -> Signature:
     names, inputs = inputs_after(level, below, batch_size)
     output, argnums = below.output, level.get("argnums")
     if level.name in ("sum", "mean"):
-        output = Leaf((), (), output.dtype)
+        output = Leaf((), (), "float32" if level.name == "mean" else output.dtype.replace("bool", "int32"))
     elif level.name in ("grad", "value_and_grad"):
         gradient = _gradient_of(_picked(inputs, argnums))
         output = gradient if level.name == "grad" else (output, gradient)
@@ -511,6 +511,15 @@ def draw(names: tuple[str, ...], inputs: tuple[Any, ...], seed: int, positive: b
 # What is wrong with a level, in words.
 
 
+def without_derivative(level: Level, below: Signature) -> bool:
+    """Whether a level asks for a derivative of values that are no real numbers.
+
+    JAX refuses that, but for `jvp`, `vjp` and `jacfwd`, which give numbers of the type float0 that lead nowhere.
+    """
+    derives = level.name in ("jvp", "vjp") or "argnums" in TRANSFORMS[level.name].keywords
+    return derives and any("float" not in leaf.dtype for leaf in jax.tree.leaves(below.output, is_leaf=is_leaf))
+
+
 def explain(level: Level, below: Signature, batch_size: int) -> str:
     """Which rule of a transformation a level breaks, and what to do; empty if none of those known here."""
     if level.name == "vmap":
@@ -531,7 +540,7 @@ def explain(level: Level, below: Signature, batch_size: int) -> str:
         if wrong:
             return f"`argnums` counts the arguments from 0, and the function below has {count}: take a number below {count}."
     outputs = jax.tree.leaves(below.output, is_leaf=is_leaf)
-    if any("float" not in leaf.dtype for leaf in outputs):
+    if without_derivative(level, below):
         return (
             f"The function below returns {outputs[0].dtype} values, which cannot move by a little, so they have no "
             "derivative: make real numbers of them first, for example with `where`."
