@@ -539,6 +539,8 @@ def explain(level: Level, below: Signature, batch_size: int) -> str:
         wrong = [i for i in (argnums if isinstance(argnums, tuple) else (argnums,)) if not -count <= i < count]
         if wrong:
             return f"`argnums` counts the arguments from 0, and the function below has {count}: take a number below {count}."
+        if isinstance(argnums, tuple) and len({i % count for i in argnums}) < len(argnums):
+            return f"`argnums={argnums}` names an argument twice, counted from the end if negative: name each once."
     outputs = jax.tree.leaves(below.output, is_leaf=is_leaf)
     if without_derivative(level, below):
         return (
