@@ -8,6 +8,7 @@ the arguments and results.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import zlib
 from collections.abc import Callable
@@ -411,6 +412,12 @@ def _gradient_of(inputs: Any) -> Any:
     return _leaves(lambda a: a._replace(roles=tuple(BATCH if r == BATCH else DERIVATIVE for r in a.roles)), inputs)
 
 
+def _new_name(name: str, taken: tuple[str, ...]) -> str:
+    """A name that no argument has yet: dx, dx_2, dx_3."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
 def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Names and types of the arguments, whether or not JAX will take the level."""
     names, inputs = below.names, below.inputs
@@ -422,9 +429,11 @@ def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple
             for axis, arg in zip(axes, inputs, strict=True)
         )
     if level.name == "jvp":
-        return (*names, *(f"d{name}" for name in names)), inputs * 2
+        for name in below.names:
+            names = (*names, _new_name(f"d{name.split('_')[0]}", names))
+        return names, inputs * 2
     if level.name == "vjp":
-        return (*names, "ct"), (*inputs, below.output)
+        return (*names, _new_name("ct", names)), (*inputs, below.output)
     return names, inputs
 
 
@@ -480,10 +489,10 @@ def default_level(name: str, signature: Signature, in_axes: tuple[int | None, ..
     """
     if name != "vmap":
         return Level(name)
-    own = len(in_axes)
-    axes = []
-    for place, argument in enumerate(signature.names):
-        axes.append(0 if argument == "ct" else in_axes[place % own])
+    axes = list(in_axes)
+    for argument in signature.names[len(in_axes) :]:
+        name = argument.split("_")[0]
+        axes.append(0 if name == "ct" else axes[signature.names.index(name[1:])])
     if all(axis == 0 for axis in axes) or all(axis is None for axis in axes):
         return Level(name)
     return Level(name, (("in_axes", tuple(axes)),))
