@@ -223,7 +223,7 @@ def relative_error(value: Any, oracle: Any) -> float:
         worst = max(worst, float(apart.max(initial=0.0)))  # NaN wins neither way, so it is looked for
         if np.isnan(apart).any():
             return float("nan")
-    return worst / scale
+    return worst / float(scale)
 
 
 def value_text(value: Any) -> str:
