@@ -491,8 +491,8 @@ def default_level(name: str, signature: Signature, in_axes: tuple[int | None, ..
         return Level(name)
     axes = list(in_axes)
     for argument in signature.names[len(in_axes) :]:
-        name = argument.split("_")[0]
-        axes.append(0 if name == "ct" else axes[signature.names.index(name[1:])])
+        base = argument.split("_")[0]
+        axes.append(0 if base == "ct" else axes[signature.names.index(base[1:])])
     if all(axis == 0 for axis in axes) or all(axis is None for axis in axes):
         return Level(name)
     return Level(name, (("in_axes", tuple(axes)),))
