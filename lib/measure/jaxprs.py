@@ -160,7 +160,7 @@ def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
             inputs = " ".join(name(var) for var in equation.invars)
             outputs = " ".join(f"{name(var)}:{_type(var.aval)}" for var in equation.outvars)
             shown = {
-                key: str(value)
+                key: re.sub(r"np\.int64\((\d+)\)", r"\1", str(value))
                 for key, value in equation.params.items()
                 if key not in _HIDDEN and value is not None and not callable(value) and len(str(value)) < 60
             }
