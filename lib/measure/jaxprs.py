@@ -160,7 +160,7 @@ def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
             inputs = " ".join(name(var) for var in equation.invars)
             outputs = " ".join(f"{name(var)}:{_type(var.aval)}" for var in equation.outvars)
             shown = {
-                key: str(value)
+                key: re.sub(r"np\.int64\((\d+)\)", r"\1", str(value))
                 for key, value in equation.params.items()
                 if key not in _HIDDEN and value is not None and not callable(value) and len(str(value)) < 60
             }
@@ -239,7 +239,7 @@ def graph(closed: Any, names: tuple[str, ...]) -> tuple[str, bool]:
         inner = sum(1 for part in inner_jaxprs(equation) for _ in equations_of(part))
         label = equation.primitive.name + (f"<br/>{inner} equations inside" if inner else "")
         if collapsed:
-            label = f"{_quoted(_group(equation)[0] or equation.primitive.name)}<br/>{sizes[ident]} equations"
+            label = f"{_quoted(_group(equation)[0])}<br/>{sizes[ident]} equations"
         nodes[ident] = f'["{label}"]' + (":::backward" if "transpose" in _by(equation) else "")
         for var in equation.invars:
             if not hasattr(var, "val") and made_by.get(var, ident) != ident:
@@ -262,7 +262,7 @@ def graph(closed: Any, names: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def _group(equation: Any) -> tuple[str, bool]:
-    return _source(equation)[0], "transpose" in _by(equation)
+    return _source(equation)[0] or equation.primitive.name, "transpose" in _by(equation)
 
 
 def _quoted(text: str) -> str:

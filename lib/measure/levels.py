@@ -24,6 +24,10 @@ REFUSALS = (TypeError, ValueError, IndexError, NotImplementedError)
 """What JAX raises when a transformation does not fit."""
 
 
+class NoDerivative(ValueError):
+    """What JAX lets pass although there is no derivative; one sentence that says what to do."""
+
+
 class Traced(NamedTuple):
     """A prefix of a stack, traced.
 
@@ -34,7 +38,7 @@ class Traced(NamedTuple):
         equations: how many lines there are.
         head: its first and last line.
         flowchart: in Mermaid; `collapsed` if equations of one source line are drawn as one.
-        error: the type of the exception, empty if there was none; then `text` is what it says.
+        error: the type of JAX's exception, empty if there was none; then `text` is what it says.
         explanation: why, and what to do.
     """
 
@@ -79,8 +83,10 @@ def trace_levels(function: Function, stack: Stack, batch_size: int) -> tuple[Tra
                 raise jaxprs.TooLarge("The arguments alone are too large for a shared machine: lower Batch size.")
             closed = jaxprs.trace(transforms.apply(function.fun, prefix), _shapes(inputs))
             jaxprs.check_size(closed.jaxpr)
+            if length and transforms.without_derivative(prefix[-1], below):
+                raise NoDerivative(transforms.explain(prefix[-1], below, batch_size))
         except REFUSALS as error:
-            ours = isinstance(error, jaxprs.TooLarge)
+            ours = isinstance(error, jaxprs.TooLarge | NoDerivative)
             found.append(
                 Traced(
                     prefix, None, names, inputs, [], [], 0, error="" if ours else type(error).__name__,
@@ -217,7 +223,7 @@ def relative_error(value: Any, oracle: Any) -> float:
         worst = max(worst, float(apart.max(initial=0.0)))  # NaN wins neither way, so it is looked for
         if np.isnan(apart).any():
             return float("nan")
-    return worst / scale
+    return worst / float(scale)
 
 
 def value_text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ class Function:
     """
 
     fun: Callable[..., Any]
-    numpy: Callable[..., Any]
+    numpy: Callable[..., Any] = field(compare=False)  # a method of the typed function, equal only to itself
     arguments: tuple[tuple[str, tuple[int, ...]], ...]
     in_axes: tuple[int | None, ...]
     positive: bool = False
@@ -202,29 +202,36 @@ class Gradient(NamedTuple):
 def gradient_of(function: Function, stack: Stack, batch_size: int) -> Gradient:
     """The gradient that a stack computes, or that of the mean over the batch if it computes none.
 
-    It does so if one of its levels is `grad` or `value_and_grad`, nothing is differentiated again, and what is
-    differentiated is one argument of the function.
+    It does so if one of its levels is `grad` or `value_and_grad`, there is no other derivative, neither above it nor
+    below, and what is differentiated is one argument of the function, whose axes the gradient has in the same order.
     """
     names = [level.name for level in stack]
     derivatives = [level for level in stack if level.name in DERIVATIVES]
-    others = {"jvp", "vjp", "jacfwd", "jacrev", "hessian", "sum", "mean"}
     above = names[names.index(derivatives[0].name) + 1 :] if derivatives else []
-    if len(derivatives) == 1 and isinstance(derivatives[0].get("argnums"), int) and not others & set(above):
+    plain = {*DERIVATIVES, "vmap", "jit", "checkpoint", "sum", "mean"}.issuperset(names)
+    single = len(derivatives) == 1 and isinstance(derivatives[0].get("argnums"), int)
+    if single and plain and not {"sum", "mean"} & set(above):
         signature = function.signature()
         for level in stack:
             signature = transforms.after(level, signature, batch_size)
         argnum = derivatives[0].get("argnums") % len(function.arguments)
         gradient = signature.output[1] if derivatives[0].name == "value_and_grad" else signature.output
         params = signature.inputs[argnum]
-        if gradient.shape == params.shape:
+        axes, wanted = _axes(gradient), _axes(params)
+        if axes == wanted:
             return Gradient(stack, argnum, False, BATCH in params.roles)
-        if gradient.shape[1:] == params.shape and gradient.roles[0] == BATCH:
+        if axes[1:] == wanted and gradient.roles[0] == BATCH:
             return Gradient(stack, argnum, True, False)
     levels = with_default_axes(function, ("vmap", "mean", "grad"))
     return Gradient(
-        levels, 0, False, function.in_axes[0] == 0,
+        levels, 0, False, function.in_axes[0] == 0 or not any(axis == 0 for axis in function.in_axes),
         f"This stack does not give the gradient of one number, so the descent takes {transforms.expression(levels)}.",
     )  # fmt: skip
+
+
+def _axes(leaf: Leaf) -> list[tuple[int, bool]]:
+    """The size of each axis, and whether it is the batch: a square gradient may lie the other way."""
+    return [(size, role == BATCH) for size, role in zip(leaf.shape, leaf.roles, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -259,8 +266,13 @@ class StackDescent:
     def _losses(self, params: Array, data: tuple) -> Array:
         """f of each example, or of the only one."""
         args = self._replaced(params, data)
-        stack: list[Level] = [level for level in self.gradient.stack if level.name == "vmap"]
-        losses = transforms.apply(self.function.fun, tuple(stack))(*args)
+        # Where the gradients are to have their batch axis, the losses may have none.
+        stack = tuple(
+            Level("vmap", tuple(pair for pair in level.keywords if pair[0] == "in_axes"))
+            for level in self.gradient.stack
+            if level.name == "vmap"
+        )
+        losses = transforms.apply(self.function.fun, stack)(*args)
         return losses.ravel()
 
     def _replaced(self, params: Array, data: tuple) -> tuple:

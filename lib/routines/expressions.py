@@ -291,6 +291,10 @@ def check(
 
     def spend(node: Apply | Index, inputs: list, result: Any) -> None:
         nonlocal elements, multiply_adds
+        if not np.size(result):
+            raise TextError(
+                "This takes nothing from the array; take at least one entry.", function.text, node.start, node.end
+            )
         elements += batch_size * np.size(result)
         if isinstance(node, Apply) and node.name in ("@", "dot", "matmul"):
             multiply_adds += batch_size * np.size(result) * (np.shape(inputs[0]) or (1,))[-1]

@@ -8,6 +8,7 @@ the arguments and results.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import zlib
 from collections.abc import Callable
@@ -411,6 +412,12 @@ def _gradient_of(inputs: Any) -> Any:
     return _leaves(lambda a: a._replace(roles=tuple(BATCH if r == BATCH else DERIVATIVE for r in a.roles)), inputs)
 
 
+def _new_name(name: str, taken: tuple[str, ...]) -> str:
+    """A name that no argument has yet: dx, dx_2, dx_3."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
 def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """Names and types of the arguments, whether or not JAX will take the level."""
     names, inputs = below.names, below.inputs
@@ -422,9 +429,11 @@ def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple
             for axis, arg in zip(axes, inputs, strict=True)
         )
     if level.name == "jvp":
-        return (*names, *(f"d{name}" for name in names)), inputs * 2
+        for name in below.names:
+            names = (*names, _new_name(f"d{name.split('_')[0]}", names))
+        return names, inputs * 2
     if level.name == "vjp":
-        return (*names, "ct"), (*inputs, below.output)
+        return (*names, _new_name("ct", names)), (*inputs, below.output)
     return names, inputs
 
 
@@ -433,7 +442,7 @@ def after(level: Level, below: Signature, batch_size: int) -> Signature:
     names, inputs = inputs_after(level, below, batch_size)
     output, argnums = below.output, level.get("argnums")
     if level.name in ("sum", "mean"):
-        output = Leaf((), (), output.dtype)
+        output = Leaf((), (), "float32" if level.name == "mean" else output.dtype.replace("bool", "int32"))
     elif level.name in ("grad", "value_and_grad"):
         gradient = _gradient_of(_picked(inputs, argnums))
         output = gradient if level.name == "grad" else (output, gradient)
@@ -480,10 +489,10 @@ def default_level(name: str, signature: Signature, in_axes: tuple[int | None, ..
     """
     if name != "vmap":
         return Level(name)
-    own = len(in_axes)
-    axes = []
-    for place, argument in enumerate(signature.names):
-        axes.append(0 if argument == "ct" else in_axes[place % own])
+    axes = list(in_axes)
+    for argument in signature.names[len(in_axes) :]:
+        base = argument.split("_")[0]
+        axes.append(0 if base == "ct" else axes[signature.names.index(base[1:])])
     if all(axis == 0 for axis in axes) or all(axis is None for axis in axes):
         return Level(name)
     return Level(name, (("in_axes", tuple(axes)),))
@@ -511,6 +520,15 @@ def draw(names: tuple[str, ...], inputs: tuple[Any, ...], seed: int, positive: b
 # What is wrong with a level, in words.
 
 
+def without_derivative(level: Level, below: Signature) -> bool:
+    """Whether a level asks for a derivative of values that are no real numbers.
+
+    JAX refuses that, but for `jvp`, `vjp` and `jacfwd`, which give numbers of the type float0 that lead nowhere.
+    """
+    derives = level.name in ("jvp", "vjp") or "argnums" in TRANSFORMS[level.name].keywords
+    return derives and any("float" not in leaf.dtype for leaf in jax.tree.leaves(below.output, is_leaf=is_leaf))
+
+
 def explain(level: Level, below: Signature, batch_size: int) -> str:
     """Which rule of a transformation a level breaks, and what to do; empty if none of those known here."""
     if level.name == "vmap":
@@ -530,8 +548,10 @@ def explain(level: Level, below: Signature, batch_size: int) -> str:
         wrong = [i for i in (argnums if isinstance(argnums, tuple) else (argnums,)) if not -count <= i < count]
         if wrong:
             return f"`argnums` counts the arguments from 0, and the function below has {count}: take a number below {count}."
+        if isinstance(argnums, tuple) and len({i % count for i in argnums}) < len(argnums):
+            return f"`argnums={argnums}` names an argument twice, counted from the end if negative: name each once."
     outputs = jax.tree.leaves(below.output, is_leaf=is_leaf)
-    if any("float" not in leaf.dtype for leaf in outputs):
+    if without_derivative(level, below):
         return (
             f"The function below returns {outputs[0].dtype} values, which cannot move by a little, so they have no "
             "derivative: make real numbers of them first, for example with `where`."
