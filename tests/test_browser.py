@@ -228,3 +228,16 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(
     assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
     assert not page.get_by_test_id("stException").count()
     context.close()
+
+
+def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app: str, page: Page) -> None:
+    b.open_page(page, f"{app}/composition?batch_size=8")
+    expect(page.locator(".ladder")).to_contain_text("jit(vmap(grad(f)))")
+    page.get_by_role("button", name="+ checkpoint", exact=True).click()
+    expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")
+    expect(page.locator(".ladder")).not_to_contain_text("compiling")
+    page.get_by_text("Graph", exact=True).click()
+    expect(page.get_by_text("dot_general").first).to_be_visible()
+    assert "stack=checkpoint" in page.url
+    page.reload()
+    expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")

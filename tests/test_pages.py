@@ -269,3 +269,90 @@ def test_a_measurement_of_compilation_ends_in_words(key: str, shown: str) -> Non
         time.sleep(0.2)
         settle(app.run())
     assert any(shown in text.value for text in [*app.markdown, *app.caption])
+
+
+def ladder(app: AppTest) -> str:
+    """The table of the levels in the composition lab, once every level is compiled."""
+    end = time.monotonic() + TIMEOUT_S
+    while True:
+        html = next((e.proto.body for e in app.get("html") if "class='ladder'" in e.proto.body), "")
+        if html and "compiling" not in html:
+            return html
+        assert time.monotonic() < end, html
+        time.sleep(0.1)
+        settle(app.run())
+
+
+def type_stack(app: AppTest, text: str) -> AppTest:
+    return settle(next(box for box in app.text_input if box.key == "stack").set_value(text).run())
+
+
+def test_every_level_of_a_stack_is_shown_with_its_type_and_agrees_with_numpy() -> None:
+    app = open_page("composition")
+    html = ladder(app)
+    for level in ("f", "grad(f)", "vmap(grad(f))", "jit(vmap(grad(f)))"):
+        assert f"<code>{level}</code>" in html
+    assert "f32[<b class='batch'>32</b>, <b class='derivative'>3</b>]" in html
+    assert html.count("✓") == 4 and "✗" not in html
+    pick(app, "Batch size", 8)
+    assert "f32[<b class='batch'>8</b>, <b class='derivative'>3</b>]" in ladder(app)
+
+
+def test_levels_are_added_moved_and_taken_away() -> None:
+    app = open_page("composition")
+    settle(next(button for button in app.button if button.label == "+ checkpoint").click().run())
+    assert app.session_state["stack"] == "checkpoint(jit(vmap(grad(f), in_axes=(None, 0, 0))))"
+    settle(next(button for button in app.button if button.key == "level_3_inwards").click().run())
+    assert app.session_state["stack"] == "jit(checkpoint(vmap(grad(f), in_axes=(None, 0, 0))))"
+    settle(next(button for button in app.button if button.key == "level_1_away").click().run())
+    assert app.session_state["stack"] == "jit(checkpoint(grad(f)))"
+    settle(next(box for box in app.text_input if box.label == "argnums").set_value("(0, 1)").run())
+    assert app.session_state["stack"] == "jit(checkpoint(grad(f, argnums=(0, 1))))"
+    assert ladder(app).count("✓") == 4
+    pick(app, "Function", "affine")
+    assert "grad(f)" in ladder(app) and any("one number" in info.value for info in app.info)
+
+
+def test_a_refused_level_shows_jax_s_words_and_the_levels_below() -> None:
+    app = type_stack(open_page("composition"), "jit(grad(vmap(f, in_axes=(None, 0, 0))))")
+    html = ladder(app)
+    assert html.count("✓") == 2 and "→ refused" in html
+    assert any("TypeError" in text.value for text in app.markdown)
+    assert any("put `vmap` above `grad`" in info.value for info in app.info)
+    type_stack(app, "jit(grad(f)")
+    assert any("balanced brackets" in error.value for error in app.error)
+
+
+def test_a_typed_function_goes_through_the_lab() -> None:
+    app = pick(open_page("composition"), "Function", "type your own")
+    type_stack(app, "jit(hessian(f))")
+    assert ladder(app).count("✓") == 3
+    box = next(box for box in app.text_input if box.label == "f =")
+    settle(box.set_value("sin(x) + __import__('os')").run())
+    assert any("underscore" in error.value for error in app.error)
+    settle(next(box for box in app.text_input if box.label == "f =").set_value("w @ x").run())
+    assert any("This does not work for" in error.value for error in app.error)
+
+
+def test_every_view_of_a_level_is_shown() -> None:
+    app = open_page("composition")
+    ladder(app)
+    for view, element in (("Compiled", "dataframe"), ("Value", "code"), ("Code", "code")):
+        app.session_state["lab_view"] = view
+        settle(app.run())
+        ladder(app)
+        assert app.get(element), view
+    assert any("jax.vmap(f1, in_axes=(None, 0, 0))" in code.value for code in app.code)
+
+
+def test_the_two_orders_differ_by_what_is_told() -> None:
+    app = pick(open_page("composition"), "Pair", "vmap of jit, or jit of vmap")
+    end = time.monotonic() + TIMEOUT_S
+    while not any("The values" in text.value for text in app.markdown):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+        settle(app.run())
+    assert any("The values agree" in text.value for text in app.markdown)
+    pick(app, "Pair", "the stack above, and another")
+    settle(next(box for box in app.text_input if box.label == "The other stack").set_value("nonsense").run())
+    assert any("innermost is f" in error.value for error in app.error)
