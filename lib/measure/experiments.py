@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lib.measure import fresh_start
+from lib.measure.jaxprs import equations_of
 from lib.measure.levels import fresh, level_arguments
-from lib.measure.stages import compile_in_stages
+from lib.measure.stages import compile_in_stages, take_stages
 from lib.measure.timing import compare, interleaved, once, profile, profile_rows, row, sweep
 from lib.routines import batching, compilation, linear_regression, transforms
 from lib.routines.composition import Function
@@ -25,6 +26,9 @@ from lib.routines.functions import Name, function_of
 from lib.routines.transforms import Stack
 
 Rows = Iterator[dict[str, Any]]
+
+MAX_EAGER = 150
+"""Equations of a function that is called without `jit`."""
 
 
 def gradient_phases(device: jax.Device, name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
@@ -66,16 +70,17 @@ def stack_times(device: jax.Device, function: Function, stacks: tuple[Stack, ...
     Yields:
         Records as of `timing.row`, with `stack`: the place in `stacks`. What is compiled is `jit` of the stack; where
         that is not what stands there, the stack as it stands is timed too, under the phase "first run": JAX goes
-        through it from the beginning at each call.
+        through it from the beginning at each call. Not if it is long: each of its operations is compiled first.
     """
     calls: dict[str, Callable[[], Any]] = {}
     for place, stack in enumerate(stacks):
         args = jax.device_put(level_arguments(function, stack, batch_size, seed), device)
         jitted = fresh(transforms.apply(function.fun, stack))
-        _, phases = compile_in_stages(jitted, *args)
+        traced, _, _, phases = take_stages(jitted, *args)
         yield once("", "compile", phases.total_ms) | {"stack": place}
         calls[f"{place} steady"] = partial(jitted, *args)
-        if not stack or stack[-1].name != "jit":
+        length = sum(1 for _ in equations_of(traced.jaxpr.jaxpr))
+        if (not stack or stack[-1].name != "jit") and length <= MAX_EAGER:
             calls[f"{place} first run"] = partial(transforms.apply(function.fun, stack), *args)
     for call in calls.values():
         jax.block_until_ready(call())
