@@ -28,7 +28,9 @@ from lib.ui.typed_view import TYPED, typed, understood
 
 DEFAULT_FUNCTION = "squared loss"
 TICK_S = 0.3
-WAIT_S = 0.15
+WAIT_S = 0.6
+"""A script waits for jaxprs as long, which are there much sooner as a rule: without them it would have to take the rest
+of the page away, and everything would jump."""
 
 Traces = tuple[Traced, ...]
 
