@@ -11,7 +11,7 @@ import pytest
 from support import DATA, Mean, eventually
 
 from lib.live.devices import devices
-from lib.live.engine import Engine, Shared, default_engine, processor
+from lib.live.engine import MAX_TRACES, WANTED_S, Engine, Shared, Unwanted, default_engine, processor
 from lib.live.run import Spec, Status
 
 CPU = devices()["cpu:0"]
@@ -302,3 +302,108 @@ def test_between_two_measurements_every_waiting_turn_is_taken(engine):
 def test_a_failed_measurement_lets_the_background_go_on(engine):
     engine.measure(CPU, lambda: 1 / 0).exception(10)
     assert engine.background(lambda: 42).result(10) == 42
+
+
+# What nobody waits for any longer.
+
+
+class Seconds:
+    """Stands for the module `time` of the engine."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    monkeypatch.setattr("lib.live.engine.time", clock := Seconds())
+    return clock
+
+
+def test_what_nobody_has_asked_for_lately_is_not_begun(executor, seconds):
+    shared, begun = Shared(executor.submit, 10, wanted_s=5.0), []
+    given_up, awaited = shared.get("given up", begun.append, 1), shared.get("awaited", begun.append, 2)
+    seconds.now = 4.0
+    assert shared.get("awaited", begun.append, 2) is awaited
+    seconds.now = 5.1
+    executor.take_all()
+    assert begun == [2] and awaited.done() and awaited.exception() is None
+    assert isinstance(given_up.exception(), Unwanted)
+    assert shared.has("awaited") and not shared.has("given up")
+
+
+def test_who_comes_back_is_served(executor, seconds):
+    shared = Shared(executor.submit, 10, wanted_s=5.0)
+    shared.get("key", str, 1)
+    seconds.now = 100.0
+    executor.take()
+    again = shared.get("key", str, 1)
+    executor.take()
+    assert again.result() == "1"
+    seconds.now = 200.0  # what is there stays there
+    assert shared.get("key", str, 1) is again and not executor.tasks
+
+
+def test_at_the_limit_it_is_still_wanted(executor, seconds):
+    shared = Shared(executor.submit, 10, wanted_s=5.0)
+    future = shared.get("key", str, 1)
+    seconds.now = 5.0
+    executor.take()
+    assert future.result() == "1"
+
+
+def test_what_was_dropped_before_its_turn_is_not_begun(executor, seconds):
+    shared, begun = Shared(executor.submit, 2, wanted_s=5.0), []
+    futures = [shared.get(key, begun.append, key) for key in "abc"]
+    executor.take_all()
+    assert begun == ["b", "c"] and isinstance(futures[0].exception(), Unwanted)
+    assert set(shared._asked) == {"b", "c"}
+
+
+def test_without_a_limit_everything_is_computed(executor, seconds):
+    shared = Shared(executor.submit, 1)
+    futures = [shared.get(key, str, key) for key in "ab"]
+    seconds.now = 1e9
+    executor.take_all()
+    assert [future.result() for future in futures] == ["a", "b"]
+
+
+def test_analyses_wait_in_a_line_of_their_own(engine):
+    go, order = threading.Event(), []
+
+    def slow(name):
+        go.wait(10)
+        order.append(name)
+
+    analyses = [engine.analyses.get(name, slow, name) for name in "abc"]
+    assert engine.answers.get("answer", str, 1).result(10) == "1"
+    assert engine.traces.get("trace", str, 2).result(10) == "2"
+    assert engine.programs.get("program", str, 3).result(10) == "3"
+    assert engine.submit(CPU, str, 4).result(10) == "4"
+    assert not order
+    go.set()
+    for future in analyses:
+        future.result(10)
+    assert order == ["a", "b", "c"]
+
+
+def test_an_analysis_rests_while_a_measurement_is_taken(engine):
+    go, begun = threading.Event(), threading.Event()
+    measured = engine.measure(CPU, lambda: begun.set() or go.wait(10))
+    assert begun.wait(10)
+    future = engine.analyses.get("key", str, 1)
+    time.sleep(0.02)
+    assert not future.done()
+    go.set()
+    assert measured.result(10) and future.result(10) == "1"
+
+
+def test_only_analyses_are_given_up(engine):
+    assert engine.analyses._wanted_s == WANTED_S
+    assert engine.answers._wanted_s is engine.traces._wanted_s is engine.programs._wanted_s is None
+    for i in range(MAX_TRACES + 10):
+        engine.traces.get(i, int)
+    assert len(engine.traces) == MAX_TRACES

@@ -32,7 +32,7 @@ def leaky_relu(x):
 
 def rosenbrock(p):
     x, y = p
-    return (1.0 - x) ** 2 + 100.0 * (y - x**2) ** 2
+    return (1.0 - x) ** 2 + 10.0 * (y - x**2) ** 2
 
 
 def affine(w, b, x):
