@@ -45,7 +45,9 @@ problem = composition.StackDescent(function, gradient, controls.batch_size)
 st.markdown(
     f"`{transforms.expression(gradient.stack)}` gives the gradient with respect to "
     f"`{function.arguments[gradient.argnum][0]}`"
-    + (", one for each example; their mean is the step. " if gradient.per_example else ", and that is the step. ")
+    + ", one for each example; their mean is the step. " * gradient.per_example
+    + ", which has an entry for each example: each descends by itself. " * gradient.own
+    + ", and that is the step. " * (not gradient.per_example and not gradient.own)
     + gradient.note
 )
 log = st.toggle("Logarithmic axis", key="lab_log", bind="query-params")
@@ -88,7 +90,8 @@ st.markdown(
     """
 - Read a stack from the inside: `jit(vmap(grad(f)))` is the gradient of one example, of each example, compiled.
 - `grad` adds equations after those of the function: the backward pass, whose lines come from the same source lines.
-- `vmap` adds none: it gives the same equations another axis. A loop would have added one pass for each example.
+- `vmap` adds next to none: it gives the same equations another axis. A loop would have added one pass for each example.
+- A ✗ is no fault of JAX's as a rule: near a kink, or where f is not defined, differences are the ones that are wrong.
 - `jit` adds one equation, a call, and changes nothing else; the compiler's work shows in the fusions.
 - `vmap(grad(f))` has a batch axis and a derivative axis, `grad(mean(vmap(f)))` the derivative axis alone.
 - `jacfwd` and `jacrev` give the same numbers at different prices; `hessian` is one over the other.
