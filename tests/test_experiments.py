@@ -35,10 +35,8 @@ def test_every_stack_is_compiled_and_timed_and_those_without_jit_as_they_stand_t
 
 def test_each_measurement_compiles_from_nothing(monkeypatch) -> None:
     compiled = []
-    original = experiments.compile_in_stages
-    monkeypatch.setattr(
-        experiments, "compile_in_stages", lambda fun, *args: compiled.append(fun) or original(fun, *args)
-    )
+    original = experiments.take_stages
+    monkeypatch.setattr(experiments, "take_stages", lambda fun, *args: compiled.append(fun) or original(fun, *args))
     for _ in range(2):
         list(experiments.stack_times(CPU, FUNCTIONS["growing wave"], (parse("jit(f)"),), 1, 0))
     assert len(set(map(id, compiled))) == 2

@@ -88,12 +88,12 @@ def test_an_undefined_value_is_nan_and_a_huge_one_is_no_error():
     ],
 )  # fmt: skip
 def test_no_text_makes_it_hang(text):
-    begun = time.perf_counter()
+    begun = time.thread_time()
     found = derivative(text, "x")
     latex_of(text)
     if found is not None:
         found.value({"x": 3.0, "y": 2.0})
-    assert time.perf_counter() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 def test_random_expressions_agree_with_jax_or_have_no_formula():

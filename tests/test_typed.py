@@ -41,10 +41,10 @@ ESCAPES = [
 
 
 def refused(text: str) -> TextError:
-    begun = time.perf_counter()
+    begun = time.thread_time()  # of the processor's: a busy machine is no failure
     with pytest.raises(TextError) as caught:
         parse(text)
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 0.1
     assert_well_made(caught.value)
     return caught.value
 
@@ -61,14 +61,14 @@ def assert_well_made(error: TextError) -> None:
 
 def read(text: str) -> TypedFunction | None:
     """What a text parses to, None if it is refused well."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     try:
         return parse(text)
     except TextError as error:
         assert_well_made(error)
         return None
     finally:
-        assert time.perf_counter() - begun < 0.1
+        assert time.thread_time() - begun < 0.1
 
 
 def expressions(leaves: list[str]) -> st.SearchStrategy[str]:
