@@ -330,6 +330,7 @@ def test_a_typed_function_goes_through_the_lab() -> None:
     box = next(box for box in app.text_input if box.label == "f =")
     settle(box.set_value("sin(x) + __import__('os')").run())
     assert any("underscore" in error.value for error in app.error)
+    assert any(panel.label.startswith("Compile log") for panel in app.expander)  # the page's foot stands
     settle(next(box for box in app.text_input if box.label == "f =").set_value("w @ x").run())
     assert any("This does not work for" in error.value for error in app.error)
 

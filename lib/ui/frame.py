@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException
 
 from lib.ui import style
 from lib.ui.controls import Controls, shared_controls
@@ -65,6 +66,8 @@ def run() -> None:
     token = _inside.set(True)
     try:
         page.run()
+    except StopException:
+        pass  # bad input ends a page early; the way to the other pages stands all the same
     finally:
         _inside.reset(token)
     _footer(page.url_path)
