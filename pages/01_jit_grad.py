@@ -38,7 +38,7 @@ def typed_name() -> Typed:
         high = st.number_input("to", -100.0, 100.0, 5.0, 1.0, key="typed_high", bind="query-params")
     if not 1 <= len(variables) <= 2 or low >= high:
         st.error("Choose one or two variables, and a domain that goes from a lower to a higher number.")
-        st.stop()
+        raise frame.PageEnd
     return Typed(f.text, tuple(sorted(variables)), (low, high))
 
 

@@ -26,7 +26,7 @@ with settings:
     view.choose_preset()
     dataset = view.choose_data(controls)
     if dataset is None:
-        st.stop()
+        raise frame.PageEnd
     task = view.choose_network(dataset, controls.batch_size)
     stop_at = st.number_input(
         "Stop at step", 1, 100_000_000, None, 1000, key="stop_at", bind="query-params", placeholder="never"

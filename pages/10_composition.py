@@ -27,13 +27,13 @@ with left:
 with right:
     stack = view.build(function)
 if stack is None:
-    st.stop()
+    raise frame.PageEnd
 
 st.subheader("Level by level", anchor=False)
 traced = view.ask_traces(function, stack, controls.batch_size)
 if not traced.done():
     view.when_there(lambda: [view.ask_traces(function, stack, controls.batch_size)], lambda _: None)
-    st.stop()
+    raise frame.PageEnd
 levels = traced.result()
 view.ladder(function, levels, controls)
 view.detail(function, levels, controls)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException
 
 from lib.ui import style
 from lib.ui.controls import Controls, shared_controls
@@ -33,6 +32,10 @@ ICON = (
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+class PageEnd(Exception):
+    """A page has shown what is wrong with its input, and nothing more makes sense. `st.stop` would end the frame too."""
 
 
 def page_files() -> list[Path]:
@@ -66,8 +69,8 @@ def run() -> None:
     token = _inside.set(True)
     try:
         page.run()
-    except StopException:
-        pass  # bad input ends a page early; the way to the other pages stands all the same
+    except PageEnd:
+        pass  # the way to the other pages stands all the same
     finally:
         _inside.reset(token)
     _footer(page.url_path)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import streamlit as st
 
 from lib.routines.typed import MAX_LENGTH, TextError
+from lib.ui import frame
 
 TYPED = "type your own"
 """The choice among functions that opens the input."""
@@ -33,4 +34,4 @@ def understood(read: Callable[..., T], *args: object) -> T:
     except TextError as error:
         st.error(re.sub(r"([\\`*_{}\[\]<>~$:|^#])", r"\\\1", str(error)), icon=":material/edit:")
         st.code(error.pointer(), language=None)
-        st.stop()
+        raise frame.PageEnd from None
