@@ -11,6 +11,7 @@ from conftest import ROOT
 from test_pages import numbers, open_page, press, run_until
 
 from lib.measure import state_libraries as costs
+from lib.measure.stages import stages_made
 from lib.routines import datasets, state_libraries
 from lib.routines.mistakes import provoke
 from lib.routines.networks import batched_forward, init_params
@@ -234,6 +235,11 @@ def test_all_calls_that_are_timed_take_the_same_step():
     losses = [float(call()) for call in calls.values()]
     assert len(losses) == 6
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+
+
+def test_every_library_s_step_compiles_to_as_much_work():
+    flops = [stages_made(state_libraries.routine, name, 32).cost.flops for name in (PLAIN, "Flax NNX", "Equinox")]
+    np.testing.assert_allclose(flops, flops[0], rtol=0.05)
 
 
 # Mistakes.

@@ -91,8 +91,8 @@ def draw_run(snapshot: Snapshot, names: tuple[str, ...], log: bool) -> None:
     values = () if picture is None else picture[1:]
     apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
     st.caption(
-        "Where curves coincide, the line has a stripe of each one's colour. Largest difference of any weight from the "
-        f"{PLAIN}'s, now: {', '.join(apart) or '–'}."
+        "Where curves coincide, the line has a stripe of each one's colour. Largest difference of any weight from the plain "
+        f"pytree's, now: {', '.join(apart) or '–'}."
     )
 
 
@@ -104,7 +104,7 @@ def largest_difference(snapshot: Snapshot) -> dict[str, str]:
 
 
 def code(names: tuple[str, ...], controls: Controls) -> None:
-    """Two libraries' files side by side, and what their stateful layers give."""
+    """Two libraries' files side by side, what their stateful layers give, and their steps compiled."""
     chosen = []
     for place, column in enumerate(st.columns(2, gap="medium")):
         with column:
@@ -127,17 +127,27 @@ def code(names: tuple[str, ...], controls: Controls) -> None:
                 controls.seed,
             )
 
+    for place, name in enumerate(chosen):
+        panels.stages(
+            f"library_{place}",
+            controls,
+            f"jit(train_step)` of `{name}",
+            state_libraries.routine,
+            name,
+            controls.batch_size,
+        )
+
 
 def _draw_stateful(report: dict[str, np.ndarray]) -> None:
     def line(name: str, values: np.ndarray, digits: int) -> str:
-        return f"{name:<16}" + " ".join(f"{value:.{digits}f}" for value in values)
+        return f"{name:<18}" + " ".join(f"{value:.{digits}f}" for value in values)
 
     st.code(
         "\n".join(
             [
-                line("dropout, call 1", report["first"], 0), line("dropout, call 2", report["second"], 0),
-                line("to predict", report["test"], 0),
-                line("mean of batches", report["batches"], 3), line("running mean", report["means"], 3),
+                line("dropout, call 1:", report["first"], 0), line("dropout, call 2:", report["second"], 0),
+                line("to predict:", report["test"], 0),
+                line("mean of batches:", report["batches"], 3), line("running mean:", report["means"], 3),
             ]
         ),
         language=None,
@@ -195,5 +205,5 @@ def draw_costs(records: Records) -> None:
             )
             st.caption(
                 f"Medians of {ways['own'][PLAIN]['samples']} samples each, taken in turns, with quartiles. What this page's "
-                f"own interface adds to a step of the {PLAIN}: {ours}."
+                f"own interface adds to a step of the plain pytree: {ours}."
             )

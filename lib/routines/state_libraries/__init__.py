@@ -14,7 +14,9 @@ Each library has a module of its own, imported when it is asked for and not befo
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ from lib.routines.networks import init_params
 from lib.routines.problem import Metrics, TrainState, new_state
 from lib.routines.state_libraries.common import NETWORK
 
-PLAIN = "plain pytree"
+PLAIN = "pytree"
 SMOOTHING = 0.98
 """How much of the running mean of the losses stays at each step: a mean of about 50."""
 FEATURES = 3
@@ -94,16 +96,15 @@ def _weights(name: str, state: PyTree) -> PyTree:
     return library.weights(library.merge(state))
 
 
-def _try(name: str, key: Key[Array, ""]) -> Array:
-    state = _arrays(name, init_params(NETWORK, key))
-    batch = jnp.zeros((1, NETWORK.features)), jnp.zeros(1)
-    return _weights(name, step(name, state, batch, jnp.float32(0))[0])
+def _one_step(name: str) -> PyTree:
+    fun, args = routine(name, 1)
+    return fun(*args)[0]
 
 
 def defect_of(name: str) -> str:
     """What keeps a library from being used, as a sentence; empty if nothing does. It is imported and traced."""
     try:
-        jax.eval_shape(lambda: _try(name, jax.random.key(0)))
+        jax.eval_shape(lambda: _weights(name, _one_step(name)))
     except Exception as error:  # a library of another year may raise anything
         package = LIBRARIES[name].package
         message = re.sub(r" *[(][^()]*[/\\][^()]*[)]", "", str(error).partition("\n")[0])  # without the server's paths
@@ -170,7 +171,14 @@ class Libraries:
         return {"weights_apart": jnp.stack(apart)}
 
 
-# What the table says of each library.
+def routine(name: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:
+    """A step of a library, not jitted, and arrays to call it with."""
+    state = _arrays(name, init_params(NETWORK, jax.random.key(0)))
+    batch = jnp.zeros((batch_size, NETWORK.features)), jnp.zeros(batch_size)
+    return partial(step, name), (state, batch, jnp.float32(0.01))
+
+
+# What the tables say of each library.
 
 
 def census(name: str) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Equinox: a model is a frozen dataclass, and a pytree; layers take one example."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import equinox as eqx

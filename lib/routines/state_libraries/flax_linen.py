@@ -1,7 +1,5 @@
 """Flax Linen: modules describe, variables are a dict of their own, `apply` brings them together."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn

@@ -1,7 +1,5 @@
 """Flax NNX: Python objects that hold their variables and change in place."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import jax.numpy as jnp

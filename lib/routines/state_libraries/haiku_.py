@@ -1,7 +1,5 @@
 """Haiku: a function that makes its modules as it goes, transformed into a pure pair of `init` and `apply`."""
 
-from __future__ import annotations
-
 import haiku as hk
 import jax
 import jax.numpy as jnp

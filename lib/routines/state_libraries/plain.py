@@ -1,7 +1,5 @@
 """No library: dicts, lists and functions."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 
