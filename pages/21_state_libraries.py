@@ -54,10 +54,10 @@ st.markdown(
     """
 - The curves coincide, because each library ends in the same program: arrays in, arrays out. What is left is rounding:
   Equinox keeps its weights transposed, and its sums are taken in another order.
-- Rounding is all there is until the learning rate is too high: then it grows, and the same training ends elsewhere.
+- Rounding stays small until the learning rate is too high: at 3 it grows, and the same training goes another way.
 - The plain pytree, Linen and Haiku hand state around; an Equinox model *is* the pytree; an NNX object changes in place.
 - `nnx.jit` and `filter_jit` take an object apart and put it together in Python at each call. It is a fixed cost: it shows
-  with a small network, and not with a large batch. `nnx.split` once, and `jax.jit` of the arrays, is rid of it.
+  with a small network, and not with a large batch. `nnx.split` once, and `jax.jit` of the arrays, is rid of most of it.
 - A key is used up: where you split it by hand, the same key gives the same mask; `nnx.Rngs` and `next_rng_key` count on.
 - Batch norm by its defaults: Flax's running mean starts at 0 and comes up slowly; Haiku and Equinox divide by
   1 - momentumⁿ. Who converts a model between libraries must know.

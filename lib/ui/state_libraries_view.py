@@ -55,26 +55,26 @@ def usable() -> tuple[str, ...]:
 
 @cache
 def losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
-    """Lines of columns `c0`, `c1`, ... against `x`. Each is dashed where the others are not, so that all are seen where
-    they coincide."""
+    """Lines of columns `c0`, `c1`, ... against `x`: thin ones, and thick dashes in places of their own on top, so that
+    all are seen where they coincide."""
     y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
     legend = alt.Legend(symbolType="stroke", symbolDash=[1, 0], symbolStrokeWidth=4, columns=3)
-    layers = [
-        alt.Chart(charts.named("losses"))
-        .mark_line(
-            strokeWidth=3.5, strokeDash=[DASH, DASH * (len(names) - 1)], strokeDashOffset=-DASH * i,
-            strokeCap="butt", clip=True,
-        )
-        .encode(
-            alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6)),
-            alt.Y(f"c{i}:Q", title="loss, mean of 50 steps", scale=y_scale, axis=alt.Axis(tickCount=6)),
-            alt.Color("library:N", title=None, scale=colors, legend=legend),
-        )
-        .transform_calculate(library=f"'{name}'")
-        for i, name in enumerate(names)
-    ]  # fmt: skip
-    return charts.build(alt.layer(*layers), HEIGHT, TITLE)
+    x = alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6))
+    color = alt.Color("library:N", title=None, scale=colors, legend=legend)
+    base = alt.Chart(charts.named("losses"))
+    thin, dashed = [], []
+    for i, name in enumerate(names):
+        y = alt.Y(f"c{i}:Q", title="loss, mean of 50 steps", scale=y_scale, axis=alt.Axis(tickCount=6))
+        one = base.transform_calculate(library=f"'{name}'").encode(x, y, color)
+        thin.append(one.mark_line(strokeWidth=1.2, clip=True))
+        dashes: dict[str, Any] = {
+            "strokeDash": [DASH, DASH * (len(names) - 1)],
+            "strokeDashOffset": -DASH * i,
+            "strokeCap": "butt",
+        }
+        dashed.append(one.mark_line(strokeWidth=3.5, clip=True, **dashes))
+    return charts.build(alt.layer(*thin, *dashed), HEIGHT, TITLE)
 
 
 def draw_run(snapshot: Snapshot, names: tuple[str, ...], log: bool) -> None:
@@ -184,11 +184,11 @@ def draw_costs(records: Records) -> None:
     columns: dict[str, list[str]] = {"library": names}
     for phase in ("trace", "lower", "compile"):
         columns[phase] = [duration(compiled[name][f"{phase}_ms"]) for name in names]
-    for way, heading in (("own", "a step, its own jit"), ("pure", "a step, arrays by jax.jit")):
+    for way, heading in (("own", "step, own jit"), ("pure", "step, arrays by jax.jit")):
         if len(ways[way]) == len(names):
             plain = ways[way][PLAIN]["ms"]
             columns[heading] = [duration(ways[way][name]["ms"]) for name in names]
-            columns[f"{heading}: times plain"] = [f"{ways[way][name]['ms'] / plain:.2f}" for name in names]
+            columns[f"{heading}, × pytree"] = [f"{ways[way][name]['ms'] / plain:.2f}" for name in names]
     st.dataframe(columns, hide_index=True)
     titles = {"own": "A step, jitted the library's own way", "pure": "A step, arrays in and out, by jax.jit"}
     for way, column in zip(ways, st.columns(2), strict=True):
