@@ -65,8 +65,8 @@ def programs(task: ManyDevices, device: jax.Device) -> tuple[Program, ...]:
     """Compiles each way that the batch size allows, and looks for its collectives."""
     made = []
     for name in task.ways:
-        way = sharding.way(name, task.layout, device)
-        _, _, compiled, _ = take_stages(way.jitted, *sharding.arguments(way, task.batch_size))
+        way = sharding.way(name, task.layout, device, task.batch_size)
+        _, _, compiled, _ = take_stages(way.jitted, *way.args)
         hlo = re.sub(r", metadata=\{[^}]*\}", "", compiled.as_text() or "")  # names the server's files
         hlo = re.sub(r"\n(?:FileNames|FunctionNames|FileLocations|StackFrames)\n(?:.+\n)*", "", hlo)
         made.append(Program(name, tuple(collectives(hlo)), cut(hlo)))
@@ -79,7 +79,7 @@ def step_calls(task: ManyDevices, device: jax.Device, seed: int) -> dict[str, Ca
     state = jax.jit(task.init)(jax.random.key(seed), data)
     calls: dict[str, Callable[[], Any]] = {}
     for name in task.ways:
-        way = sharding.way(name, task.layout, device)
+        way = sharding.way(name, task.layout, device, task.batch_size)
         params = jax.device_put(state.params[name], way.params)
         batch = way.place_batch(sharding.batch_at(data, 0, task.batch_size))
         calls[name] = partial(way.jitted, params, *batch, np.float32(0.01))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -157,15 +157,17 @@ def mesh_shapes(devices: int) -> list[tuple[int, int]]:
 
 
 class Way(NamedTuple):
-    """A way to compute a step.
+    """A way to compute a step, for one batch size.
 
     Attributes:
         jitted: `(params, inputs, targets, learning_rate) -> (params, loss)`.
+        args: their shapes and places.
         params, batch: where they are to be.
         lead: length of the axis that each argument has in front, or None.
     """
 
     jitted: Any
+    args: tuple[Any, Any, Any, Any]
     params: Any
     batch: Any
     lead: int | None = None
@@ -177,34 +179,48 @@ class Way(NamedTuple):
         return jax.device_put(batch, self.batch)
 
 
-def way(name: str, layout: Layout, first: jax.Device) -> Way:
-    """One of `WAYS`."""
+def way(name: str, layout: Layout, first: jax.Device, batch_size: int) -> Way:
+    """One of `WAYS`. It is made once, so that its program is compiled once, whoever asks for it."""
+    if name in (SINGLE, PMAP):  # for these a mesh is no more than a number of devices
+        layout = Layout((1 if name == SINGLE else layout.size, 1))
+    return _way(name, layout, first, batch_size)
+
+
+@lru_cache(maxsize=32)
+def _way(name: str, layout: Layout, first: jax.Device, batch_size: int) -> Way:
     if name == SINGLE:
         here = SingleDeviceSharding(first)
-        return Way(jax.jit(train_step), here, here)
+        return Way(jax.jit(train_step), _arguments((batch_size,), (), here, here), here, here)
     if name == PMAP:
         devices = layout.devices(first)
         there = NamedSharding(Mesh(np.array(devices), ("devices",)), P("devices"))
-        return Way(by_pmap(devices), there, there, len(devices))
+        lead = len(devices)
+        args = _arguments((lead, batch_size // lead), (lead,), there, there)
+        return Way(by_pmap(devices), args, there, there, lead)
     mesh = layout.mesh(first)
     params = jax.tree.map(partial(NamedSharding, mesh), layout.params_spec)
+    batch = NamedSharding(mesh, layout.batch_spec)
     make: Callable[..., Any] = by_shard_map if name == SHARD_MAP else by_jit
-    return Way(make(layout, mesh), params, NamedSharding(mesh, layout.batch_spec))
+    return Way(make(layout, mesh), _arguments((batch_size,), (), params, batch), params, batch)
 
 
-def arguments(made: Way, batch_size: int) -> tuple[Any, Any, Any, Any]:
-    """Shapes and places of what a step takes."""
-    lead = (made.lead,) if made.lead else ()
-    rows = (made.lead, batch_size // made.lead) if made.lead else (batch_size,)
+def _arguments(rows: tuple[int, ...], lead: tuple[int, ...], params: Any, batch: Any) -> tuple[Any, Any, Any, Any]:
+    """Shapes and places of what a step takes.
+
+    Args:
+        rows: the shape of the targets.
+        lead: the axes that parameters have in front.
+        params, batch: where they are to be.
+    """
     shapes = jax.eval_shape(init_params, jax.random.key(0))
-    places = made.params if isinstance(made.params, dict) else dict.fromkeys(shapes, made.params)
-    params = {
+    places = params if isinstance(params, dict) else dict.fromkeys(shapes, params)
+    placed = {
         name: jax.ShapeDtypeStruct(lead + leaf.shape, leaf.dtype, sharding=places[name])
         for name, leaf in shapes.items()
     }
-    inputs = jax.ShapeDtypeStruct((*rows, FEATURES), jnp.float32, sharding=made.batch)
-    targets = jax.ShapeDtypeStruct(rows, jnp.float32, sharding=made.batch)
-    return params, inputs, targets, jax.ShapeDtypeStruct((), jnp.float32)
+    inputs = jax.ShapeDtypeStruct((*rows, FEATURES), jnp.float32, sharding=batch)
+    targets = jax.ShapeDtypeStruct(rows, jnp.float32, sharding=batch)
+    return placed, inputs, targets, jax.ShapeDtypeStruct((), jnp.float32)
 
 
 def init_params(key: Key[Array, ""]) -> dict[str, Array]:
@@ -253,7 +269,7 @@ class ManyDevices:
         return new_state({name: for_pmap if name == PMAP else params for name in self.ways}, key)
 
     def host_step(self, device: jax.Device) -> HostStep:
-        ways = {name: way(name, self.layout, device) for name in self.ways}
+        ways = {name: way(name, self.layout, device, self.batch_size) for name in self.ways}
 
         def step(compiled: dict[str, Callable], state: TrainState, data: Any, learning_rate: np.float32):
             batch = batch_at(data, int(state.step), self.batch_size)
@@ -262,13 +278,13 @@ class ManyDevices:
                 here = jax.device_put(state.params[name], made.params)  # nothing to do but before the first step
                 params[name], loss = compiled[name](here, *made.place_batch(batch), learning_rate)
                 # Waits for it: one way has the processor at a time. `pmap` returns the same loss from each device.
-                losses[name] = np.asarray(loss).flat[0]
+                losses[name] = float(np.asarray(loss).flat[0])
             alone = losses.pop(SINGLE)
-            apart = max((abs(loss - alone) for loss in losses.values()), default=np.float32(0))
+            apart = max((abs(loss - alone) for loss in losses.values()), default=0.0)
             state = state._replace(params=params, step=state.step + 1)
             return state, {"loss": alone, **losses, "difference": apart}
 
-        return HostStep({name: (made.jitted, arguments(made, self.batch_size)) for name, made in ways.items()}, step)
+        return HostStep({name: (made.jitted, made.args) for name, made in ways.items()}, step)
 
     def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
         return {}
@@ -288,7 +304,7 @@ class Held(NamedTuple):
 
 def placement(layout: Layout, first: jax.Device, batch_size: int) -> tuple[Held, ...]:
     """Where inputs, targets and parameters are, as the placed arrays themselves say it."""
-    made = way(JIT, layout, first)
+    made = way(JIT, layout, first, batch_size)
     inputs, targets = made.place_batch(batch_at(wave_data(0), 0, batch_size))
     params = jax.device_put(init_params(jax.random.key(0)), made.params)
     return tuple(held(name, array) for name, array in {"inputs": inputs, "targets": targets, **params}.items())
@@ -320,7 +336,7 @@ def single_losses(seed: int, batch_size: int, learning_rate: float, num_steps: i
 
 def refusal(layout: Layout, first: jax.Device, batch_size: int) -> Outcome:
     """What JAX says to a batch that cannot be divided among its devices."""
-    made = way(JIT, layout, first)
+    made = way(JIT, layout, first, batch_size)
     try:
         made.place_batch(batch_at(wave_data(0), 0, batch_size))
     except ValueError as error:

@@ -23,8 +23,8 @@ from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import SERIES, TEST, duration, quantity
 
-COLORS = dict(zip(WAYS, ("#8C8C8C", "#E69F00", "#56B4E9", "#1B1BD1"), strict=True))
-WIDTHS = (13, 9, 5, 1.6)
+COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#0B3C5D"), strict=True))
+WIDTHS = dict(zip(WAYS, (14.0, 9.0, 5.0, 1.5), strict=True))
 """The lines lie upon one another: the lower, the wider."""
 TOLERANCE = 1e-5
 COMMAND = "python -m lib.routines.worker --coordinator 10.0.0.1:8476 --processes 2 --process {}"
@@ -130,21 +130,31 @@ def draw_placement(arrays: tuple[Held, ...]) -> None:
 
 
 @cache
-def _losses_spec(ways: tuple[str, ...], log: bool, height: int) -> charts.Spec:
-    scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
-    widths = alt.StrokeWidth("way:N", scale=alt.Scale(domain=list(WAYS), range=list(WIDTHS)), legend=None)
-    chart = (
-        alt.Chart(charts.named("losses"))
-        .transform_fold(list(ways), as_=["way", "loss"])
-        .mark_line(clip=True, strokeCap="round")
+def _overlaid_spec(
+    title: str,
+    lines: tuple[str, ...],
+    colors: tuple[str, ...],
+    widths: tuple[float, ...],
+    log: bool,
+    height: int,
+    domain: tuple[int, int] | None = None,
+) -> charts.Spec:
+    """Columns of the data against `x`, which may coincide: each line lies on the one before, and is narrower."""
+    y = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
+    x = alt.Scale(domain=list(domain) if domain else alt.Undefined, nice=False, zero=False)
+    scale = alt.Scale(domain=list(lines), range=list(colors))
+    base = alt.Chart(charts.named("lines"))
+    layers = [
+        base.mark_line(strokeWidth=width, clip=True, strokeJoin="round").transform_calculate(line=f"{line!r}")
+        .transform_filter(f"isValid(datum[{line!r}])")
         .encode(
-            alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6)),
-            alt.Y("loss:Q", title="mean squared error", scale=scale, axis=alt.Axis(tickCount=6)),
-            alt.Color("way:N", title=None, sort=list(ways), scale=alt.Scale(domain=list(ways), range=[COLORS[w] for w in ways])),
-            widths,
+            alt.X("x:Q", title="step", scale=x, axis=alt.Axis(format="~s", tickCount=6)),
+            alt.Y(f"{line}:Q", title="mean squared error", scale=y, axis=alt.Axis(tickCount=6)),
+            alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=5)),
         )
-    )  # fmt: skip
-    return charts.build(chart, height, "Loss of each batch, in each way")
+        for line, width in zip(lines, widths, strict=True)
+    ]  # fmt: skip
+    return charts.build(alt.layer(*layers), height, title)
 
 
 @cache
@@ -189,8 +199,9 @@ def draw_run(snapshot: Snapshot, log: bool, height: int = 400) -> None:
     floor = np.float32(1e-12 if log else -np.inf)
     with left:
         columns = {way: np.maximum(_column(snapshot, name), floor) for way, name in names.items()}
-        spec = _losses_spec(tuple(names), log, height)
-        charts.show(spec, "The losses of all ways against the step", losses={"x": x, **columns})
+        colors, widths = (tuple(of[way] for way in names) for of in (COLORS, WIDTHS))
+        spec = _overlaid_spec("Loss of each batch, in each way", tuple(names), colors, widths, log, height)
+        charts.show(spec, "The losses of all ways against the step", lines={"x": x, **columns})
     with right:
         apart = np.maximum(_column(snapshot, "difference"), np.float32(1e-9))
         charts.show(
@@ -216,7 +227,10 @@ def draw_programs(programs: tuple[Program, ...]) -> None:
             for column, value in zip(rows.values(), values, strict=True):
                 column.append(value)
     st.dataframe(rows, hide_index=True, height="content")
-    st.caption("In the compiler's last word, the optimised HLO of one step. Bytes are those of the results.")
+    st.caption(
+        "In the compiler's last word, the optimised HLO of one step. Bytes are those of the results. Compiled when this page "
+        "asked for it: a run above finds these programs."
+    )
 
 
 def draw_times(records: Records) -> None:
@@ -227,6 +241,8 @@ def draw_times(records: Records) -> None:
     charts.show(spec, f"{title}, both axes logarithmic", sweep=columns)
     last = max(record["size"] for record in records)
     ms = {(record["variant"], record["size"]): record["median_ms"] for record in records}
+    if last == 1:
+        return
     told = [
         f"{variant}: {duration(ms[variant, 1])} on 1, {duration(ms[variant, last])} on {last}"
         for variant in VARIANTS if (variant, last) in ms and (variant, 1) in ms
@@ -235,24 +251,6 @@ def draw_times(records: Records) -> None:
 
 
 # Several processes.
-
-
-@cache
-def _processes_spec(names: tuple[str, ...], height: int) -> charts.Spec:
-    colors = ("#8C8C8C", SERIES[1], "#1B1BD1")[-len(names) :]
-    chart = (
-        alt.Chart(charts.named("processes"))
-        .transform_fold(list(names), as_=["process", "loss"])
-        .transform_filter("isValid(datum.loss)")
-        .mark_line(clip=True, strokeCap="round")
-        .encode(
-            alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, NUM_STEPS], nice=False)),
-            alt.Y("loss:Q", title="mean squared error", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
-            alt.Color("process:N", title=None, scale=alt.Scale(domain=list(names), range=list(colors))),
-            alt.StrokeWidth("process:N", scale=alt.Scale(domain=list(names), range=[11, 6, 1.6][-len(names) :]), legend=None),
-        )
-    )  # fmt: skip
-    return charts.build(chart, height, "Loss of each batch, as each process reports it")
 
 
 def processes(controls: Controls) -> None:
@@ -316,16 +314,14 @@ def _draw_report(report: Report, alone: np.ndarray | None) -> None:
     if report.first_loss_s is None:
         return
     count = max(map(len, report.losses))
-    columns = {"single device": np.full(count, np.nan, np.float32)} if alone is not None else {}
-    if alone is not None:
-        columns["single device"] = alone[:count].astype(np.float32)
+    columns = {}
     for number, losses in enumerate(report.losses):
         columns[f"process {number}"] = np.array([*losses, *[np.nan] * (count - len(losses))], np.float32)
-    steps = np.arange(1, count + 1, dtype=np.int16)
-    spec = _processes_spec(tuple(columns), 360)
-    charts.show(spec, "The loss that each process reports, against the step", processes={"step": steps, **columns})
+    title = "Loss of each batch, as each process reports it"
+    spec = _overlaid_spec(title, tuple(columns), (SERIES[1], "#0B3C5D"), (8.0, 1.5), False, 360, (0, NUM_STEPS))
+    charts.show(spec, title, lines={"x": np.arange(1, count + 1, dtype=np.int16), **columns})
     if alone is not None:
         apart = max(
             np.abs(np.array(losses, np.float32) - alone[: len(losses)]).max(initial=0) for losses in report.losses
         )
-        st.caption(f"Largest difference from one device in one process: **{apart:.1e}**.")
+        st.caption(f"Largest difference from a single device of this process: **{apart:.1e}**.")
