@@ -55,8 +55,8 @@ def start():
 
 
 def ended(job: Job):
-    report = eventually(lambda: (report := job.look()).active or report)
-    report = eventually(lambda: None if (report := job.look()).active else report, "the end of the job")
+    eventually(lambda: not job.look().active, "the end of the job")
+    report = job.look()
     assert not any(map(alive, report.pids))
     return report
 
@@ -83,7 +83,7 @@ def test_one_job_runs_at_a_time_and_the_next_is_told_that_it_waits(start) -> Non
 
 def test_a_process_that_is_killed_ends_the_job_with_a_sentence(start) -> None:
     job = start(talks(3, 60), talks(3, 60))
-    report = eventually(lambda: (report := job.look()) if all(report_losses(job)) else None)
+    report = eventually(lambda: job.look() if all(report_losses(job)) else None)
     os.kill(report.pids[1], signal.SIGKILL)
     assert "Process 1 was killed by signal 9" in ended(job).message
 
@@ -158,7 +158,7 @@ time.sleep(60)
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_real_process_that_dies_or_hangs_ends_the_job(start, blow) -> None:
     job = start(*worker_commands(32, 0.03, 0), silence_s=2.0)
-    report = eventually(lambda: (report := job.look()) if min(map(len, report_losses(job))) > 3 else None, "steps", 60)
+    report = eventually(lambda: job.look() if min(map(len, report_losses(job))) > 3 else None, "steps", 60)
     os.kill(report.pids[1], blow)
     message = ended(job).message
     assert "killed by signal 9" in message if blow is signal.SIGKILL else "so all were ended" in message
