@@ -15,9 +15,9 @@ import streamlit as st
 
 from lib.live.devices import CPUS
 from lib.measure import collectives
-from lib.routines import sharding, worker
+from lib.routines import many_devices, sharding, worker
 from lib.routines.sharding_mistakes import MISTAKES
-from lib.ui import frame, panels
+from lib.ui import frame, panels, processes_view
 from lib.ui import sharding_view as view
 from lib.ui.live_view import live
 
@@ -25,7 +25,7 @@ controls = frame.begin(__doc__)
 device, batch_size = controls.device, controls.batch_size
 
 layout = view.choose_layout(device)
-task = sharding.ManyDevices(batch_size, layout)
+task = many_devices.ManyDevices(batch_size, layout)
 st.caption(
     f"**Device** is the first of the mesh, and the single device: here {', '.join(map(str, layout.devices(device)))}, of "
     f"{jax.device_count(device.platform)} there are. The CPU's devices are simulated, on {CPUS} cores of this machine."
@@ -59,7 +59,7 @@ with code:
 with places:
     st.subheader("Which device holds which piece", anchor=False)
     if task.ways[-1] == sharding.JIT:
-        panels.answer(view.draw_placement, device, sharding.placement, layout, device, batch_size)
+        panels.answer(view.draw_placement, device, many_devices.placement, layout, device, batch_size)
     else:
         st.caption("This batch cannot be placed; see above.")
 
@@ -80,7 +80,8 @@ st.markdown(
     "speed-up: that takes devices with arithmetic units, memory and links of their own."
 )
 panels.measure(
-    "devices", controls, view.draw_times, f"A step at batch size {batch_size:,}, and at one of {collectives.LARGE_BATCH:,}.",
+    "devices", controls, lambda records: view.draw_times(records, device.platform),
+     f"A step at batch size {batch_size:,}, and at one of {collectives.LARGE_BATCH:,}.",
     collectives.device_sweep, batch_size, controls.seed,
 )  # fmt: skip
 
@@ -90,18 +91,19 @@ st.markdown(
     "together: from then on `jax.devices()` lists everybody's, and the same `jit` runs over all. Here two new processes "
     "start on this machine, with a CPU device each; their collectives go through the network, by gloo."
 )
-view.processes(controls)
+processes_view.processes(controls)
 left, right = st.columns(2, gap="large")
 with left:
     st.markdown("**On a cluster**: the same command on each machine, with its own number and the address of the first.")
-    st.code("\n".join(view.COMMAND.format(process) for process in range(2)), language="sh", wrap_lines=True)
+    st.code("\n".join(processes_view.COMMAND.format(process) for process in range(2)), language="sh", wrap_lines=True)
 with right:
     panels.source(worker.train, label="What each process runs")
 
 st.subheader("What to notice", anchor=False)
 st.markdown(
     """
-- The losses coincide to rounding: sums are taken in another order, and nothing else differs.
+- The losses coincide to rounding: sums are taken in another order, and nothing else differs. (1e-9 in the chart: no
+  difference at all.)
 - Batch cut, parameters whole: one `all-reduce` of the gradients. It moves as many bytes as there are parameters, whatever
   the batch size.
 - Hidden units over the axis that cuts the batch as well: each device keeps a part of the parameters, fetches the others

@@ -9,7 +9,8 @@ from jax.sharding import PartitionSpec as P
 
 from lib.live.devices import devices
 from lib.measure.collectives import LARGE, Collective, collectives, device_sweep, programs
-from lib.routines.sharding import JIT, PMAP, SHARD_MAP, SINGLE, Layout, ManyDevices
+from lib.routines.many_devices import ManyDevices
+from lib.routines.sharding import JIT, PMAP, SHARD_MAP, SINGLE, Layout
 
 CPU = devices()["cpu:0"]
 MESH = Mesh(np.array(jax.devices("cpu")[:4]), ("x",), axis_types=(AxisType.Auto,))

@@ -1,4 +1,4 @@
-"""`lib/routines/sharding.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
+"""`lib/routines/sharding.py` and `many_devices.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
 
 import jax
 import numpy as np
@@ -8,7 +8,8 @@ from support import eventually, program_of
 from lib.live.devices import devices
 from lib.live.program import compute_chunk, start_state
 from lib.live.run import LiveRun, Spec, Status
-from lib.routines import sharding, sharding_mistakes
+from lib.routines import many_devices, sharding, sharding_mistakes
+from lib.routines.many_devices import ManyDevices
 from lib.routines.mistakes import provoke
 from lib.routines.sharding import (
     BATCH_AXES,
@@ -19,7 +20,6 @@ from lib.routines.sharding import (
     SINGLE,
     WAYS,
     Layout,
-    ManyDevices,
     mesh_shapes,
     wave_data,
 )
@@ -132,7 +132,7 @@ def test_a_run_goes_on_when_its_mesh_begins_with_another_device(engine, make_run
 def test_a_batch_size_leaves_out_the_ways_that_cannot_divide_it_and_jax_says_why(batch_size, layout, ways) -> None:
     task = ManyDevices(batch_size, layout)
     assert task.ways == ways
-    refused = sharding.refusal(layout, CPU, batch_size)
+    refused = many_devices.refusal(layout, CPU, batch_size)
     assert (refused.error is not None) == (JIT not in ways)
     if JIT not in ways:
         with pytest.raises(ValueError):
@@ -157,7 +157,7 @@ def test_meshes_are_all_that_fit_the_largest_first() -> None:
 
 def test_pieces_lie_where_the_mesh_says_and_together_make_the_whole() -> None:
     first = devices()["cpu:2"]
-    arrays = {held.name: held for held in sharding.placement(Layout((2, 2), ("data",), "model"), first, 32)}
+    arrays = {held.name: held for held in many_devices.placement(Layout((2, 2), ("data",), "model"), first, 32)}
     assert [d.id for d in Layout((2, 2)).devices(first)] == [2, 3, 0, 1]
     rows = {2: (0, 16), 3: (0, 16), 0: (16, 32), 1: (16, 32)}
     units = {2: (0, 16), 3: (16, 32), 0: (0, 16), 1: (16, 32)}
@@ -169,7 +169,9 @@ def test_pieces_lie_where_the_mesh_says_and_together_make_the_whole() -> None:
 
 
 def test_the_losses_to_compare_with_are_those_of_the_loop() -> None:
-    np.testing.assert_allclose(sharding.single_losses(2, 16, 0.1, 50), loss_loop(2, 16, 0.1, 50), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        many_devices.single_losses(2, 16, 0.1, 50), loss_loop(2, 16, 0.1, 50), rtol=1e-3, atol=1e-4
+    )
 
 
 # Mistakes.

@@ -13,7 +13,7 @@ from conftest import ROOT
 from support import eventually
 
 from lib.live.workers import NUM_STEPS, Job, Line, worker_commands
-from lib.routines.sharding import single_losses
+from lib.routines.many_devices import single_losses
 
 TALKS = """
 import json, sys, time

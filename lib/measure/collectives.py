@@ -14,7 +14,8 @@ import numpy as np
 from lib.measure.stages import cut, take_stages
 from lib.measure.timing import interleaved
 from lib.routines import sharding
-from lib.routines.sharding import JIT, SINGLE, WAYS, Layout, ManyDevices
+from lib.routines.many_devices import ManyDevices
+from lib.routines.sharding import JIT, SINGLE, WAYS, Layout
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 LARGE_BATCH = 65_536
@@ -93,9 +94,8 @@ def device_sweep(device: jax.Device, batch_size: int, seed: int) -> Iterator[dic
         Records as of `timing.sweep`; `size` is the number of devices, and the variant `LARGE` takes a batch that is
         large enough to keep a device busy.
     """
-    shapes = [shape for shape in sharding.mesh_shapes(jax.device_count(device.platform)) if shape[1] == 1]
-    for shape in reversed(shapes):
-        layout = Layout(shape)
+    for count in sharding.device_counts(device.platform):
+        layout = Layout((count, 1))
         calls = step_calls(ManyDevices(batch_size, layout), device, seed)
         del calls[SINGLE]  # the same as `jit` on one
         calls[LARGE] = step_calls(ManyDevices(LARGE_BATCH, layout), device, seed)[JIT]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from copy import deepcopy
 from functools import cache
 from html import escape
 from math import prod
@@ -14,20 +14,18 @@ import streamlit as st
 
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
-from lib.live.workers import NUM_STEPS, PROCESSES, Job, Report, worker_commands
 from lib.measure.collectives import VARIANTS, Program
-from lib.routines import sharding
+from lib.routines import many_devices, sharding
+from lib.routines.many_devices import Held, ManyDevices
 from lib.routines.mistakes import Outcome
-from lib.routines.sharding import BATCH_AXES, HIDDEN_AXES, SINGLE, WAYS, Held, Layout, ManyDevices
+from lib.routines.sharding import BATCH_AXES, HIDDEN_AXES, SINGLE, WAYS, Layout
 from lib.ui import charts, panels
-from lib.ui.controls import Controls
 from lib.ui.style import SERIES, TEST, duration, quantity
 
-COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#0B3C5D"), strict=True))
+COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=True))
 WIDTHS = dict(zip(WAYS, (14.0, 9.0, 5.0, 1.5), strict=True))
 """The lines lie upon one another: the lower, the wider."""
 TOLERANCE = 1e-5
-COMMAND = "python -m lib.routines.worker --coordinator 10.0.0.1:8476 --processes 2 --process {}"
 
 
 def choose_layout(device: jax.Device) -> Layout:
@@ -62,7 +60,7 @@ def show_refusal(task: ManyDevices, device: jax.Device) -> None:
             st.markdown(f"**{outcome.error}**, in JAX's own words:")
             st.code(outcome.text, language=None, wrap_lines=True)
 
-    panels.answer(draw, device, sharding.refusal, task.layout, device, task.batch_size)
+    panels.answer(draw, device, many_devices.refusal, task.layout, device, task.batch_size)
 
 
 # Who holds what.
@@ -130,7 +128,7 @@ def draw_placement(arrays: tuple[Held, ...]) -> None:
 
 
 @cache
-def _overlaid_spec(
+def overlaid_spec(
     title: str,
     lines: tuple[str, ...],
     colors: tuple[str, ...],
@@ -150,7 +148,7 @@ def _overlaid_spec(
         .encode(
             alt.X("x:Q", title="step", scale=x, axis=alt.Axis(format="~s", tickCount=6)),
             alt.Y(f"{line}:Q", title="mean squared error", scale=y, axis=alt.Axis(tickCount=6)),
-            alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=5)),
+            alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=5, columns=2)),
         )
         for line, width in zip(lines, widths, strict=True)
     ]  # fmt: skip
@@ -200,7 +198,7 @@ def draw_run(snapshot: Snapshot, log: bool, height: int = 400) -> None:
     with left:
         columns = {way: np.maximum(_column(snapshot, name), floor) for way, name in names.items()}
         colors, widths = (tuple(of[way] for way in names) for of in (COLORS, WIDTHS))
-        spec = _overlaid_spec("Loss of each batch, in each way", tuple(names), colors, widths, log, height)
+        spec = overlaid_spec("Loss of each batch, in each way", tuple(names), colors, widths, log, height)
         charts.show(spec, "The losses of all ways against the step", lines={"x": x, **columns})
     with right:
         apart = np.maximum(_column(snapshot, "difference"), np.float32(1e-9))
@@ -233,12 +231,19 @@ def draw_programs(programs: tuple[Program, ...]) -> None:
     )
 
 
-def draw_times(records: Records) -> None:
+@cache
+def _times_spec(title: str, sizes: tuple[int, ...]) -> charts.Spec:
+    spec = deepcopy(charts.sweep_spec(title, VARIANTS, "devices (each takes its part of the same batch)", 420, 2))
+    for layer in spec["layer"]:
+        layer["encoding"]["x"]["axis"] = {"values": list(sizes), "format": "d"}
+    return spec
+
+
+def draw_times(records: Records, platform: str) -> None:
     """Time of a step against the number of devices."""
     title = "One step on ever more devices"
     columns = {name: [r[name] for r in records] for name in ("size", "variant", "median_ms", "low_ms", "high_ms")}
-    spec = charts.sweep_spec(title, VARIANTS, "devices (each takes its part of the same batch)", 420, 4)
-    charts.show(spec, f"{title}, both axes logarithmic", sweep=columns)
+    charts.show(_times_spec(title, sharding.device_counts(platform)), f"{title}, both axes logarithmic", sweep=columns)
     last = max(record["size"] for record in records)
     ms = {(record["variant"], record["size"]): record["median_ms"] for record in records}
     if last == 1:
@@ -248,80 +253,3 @@ def draw_times(records: Records) -> None:
         for variant in VARIANTS if (variant, last) in ms and (variant, 1) in ms
     ]  # fmt: skip
     st.caption(". ".join(told) + ". Medians, blocked, in turns, with quartiles.")
-
-
-# Several processes.
-
-
-def processes(controls: Controls) -> None:
-    """Buttons, progress and losses of a job of this visitor's own."""
-    key = "_job"
-    settings: tuple[Hashable, ...] = (controls.seed, controls.batch_size, controls.learning_rate)
-
-    def start() -> None:
-        stop()
-        command = worker_commands(controls.batch_size, controls.learning_rate, controls.seed)
-        st.session_state[key] = (Job(command), settings)
-
-    def stop() -> None:
-        if key in st.session_state:
-            st.session_state[key][0].stop()
-
-    job, taken = st.session_state.get(key, (None, settings))
-    going_on = job is not None and job.look().active
-    divides = controls.batch_size % PROCESSES == 0
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Start two processes",
-            key="job_start",
-            icon=":material/rocket_launch:",
-            on_click=start,
-            disabled=not divides,
-        )
-        st.button("Stop them", key="job_stop", icon=":material/stop:", on_click=stop, disabled=not going_on)
-        st.caption(
-            f"{NUM_STEPS} steps with batches of {controls.batch_size}, learning rate {controls.learning_rate:g}, as the "
-            "sidebar says it at the press."
-            if divides
-            else f"A batch of {controls.batch_size} cannot be divided among {PROCESSES} processes; take a larger one."
-        )
-    if job is None:
-        return
-    alone = panels.ready(controls.device, sharding.single_losses, *taken, NUM_STEPS)
-
-    @st.fragment(run_every=0.35 if going_on else None)
-    def panel() -> None:
-        report = job.look()
-        _draw_report(report, alone())
-        if going_on and not report.active:
-            st.rerun()
-
-    panel()
-
-
-def _draw_report(report: Report, alone: np.ndarray | None) -> None:
-    if report.ahead:
-        others = "job of somebody else" if report.ahead == 1 else "jobs of others"
-        st.caption(
-            f"waiting for {report.ahead} {others} … {report.elapsed_s:.0f} s. One runs on this machine at a time."
-        )
-        return
-    said = " · ".join(f"process {number}: **{words}**" for number, words in enumerate(report.progress))
-    first = f" · first loss after {report.first_loss_s:.1f} s" if report.first_loss_s is not None else ""
-    st.markdown(f"{said} · {report.elapsed_s:.1f} s{first}")
-    if report.message:
-        (st.info if report.message == "Stopped." else st.error)(report.message)
-    if report.first_loss_s is None:
-        return
-    count = max(map(len, report.losses))
-    columns = {}
-    for number, losses in enumerate(report.losses):
-        columns[f"process {number}"] = np.array([*losses, *[np.nan] * (count - len(losses))], np.float32)
-    title = "Loss of each batch, as each process reports it"
-    spec = _overlaid_spec(title, tuple(columns), (SERIES[1], "#0B3C5D"), (8.0, 1.5), False, 360, (0, NUM_STEPS))
-    charts.show(spec, title, lines={"x": np.arange(1, count + 1, dtype=np.int16), **columns})
-    if alone is not None:
-        apart = max(
-            np.abs(np.array(losses, np.float32) - alone[: len(losses)]).max(initial=0) for losses in report.losses
-        )
-        st.caption(f"Largest difference from a single device of this process: **{apart:.1e}**.")
