@@ -17,7 +17,10 @@ import numpy as np
 from lib.live.engine import Engine
 from lib.measure.compile_log import reasons
 from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of, placed
-from lib.routines.problem import Problem, TrainState, train_steps
+from lib.routines.problem import HostProblem, Problem, TrainState, train_steps
+
+HOST_STEPS = 256
+"""Steps of one chunk of a step on the host, at the most."""
 
 
 class Steps(NamedTuple):
@@ -101,12 +104,16 @@ def _compile_start(problem: Problem, data: Any, device: jax.Device) -> Any:
 
 
 def _compile_observe(problem: Problem, data: Any, device: jax.Device) -> Any:
+    if isinstance(problem, HostProblem):
+        return problem.observe
     _, data, state = _placed_inputs(problem, data, device)
     return compile_in_stages(jax.jit(problem.observe), state, data)[0]
 
 
 def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     _, data, state = _placed_inputs(problem, data, device)
+    if isinstance(problem, HostProblem):
+        return _compile_host_steps(problem, state, device)
     rate, count = placed((jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)), device)
     with reasons("arguments_of_train_steps") as said:
         arguments_of_train_steps.trace(problem, state, data, rate, count)
@@ -124,9 +131,32 @@ def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
         train_steps_of_problem, state=state, data=data, learning_rate=rate, num_steps=count
     )
     _, buffers, _ = compiled.out_info
+    return Steps(compiled, buffers["loss"].shape[0], _leaves(state), phases, cost_of(compiled), reason)
+
+
+def _leaves(state: TrainState) -> tuple[str, ...]:
     paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(state.params))
-    leaves = tuple("params" + jax.tree_util.keystr(path) for path in paths)
-    return Steps(compiled, buffers["loss"].shape[0], leaves, phases, cost_of(compiled), reason)
+    return tuple("params" + jax.tree_util.keystr(path) for path in paths)
+
+
+def _compile_host_steps(problem: HostProblem, state: TrainState, device: jax.Device) -> Steps:
+    """The parts of a step on the host, and a loop over it that takes and gives what `train_steps` does."""
+    parts, step = problem.host_step(device)
+    made = {name: compile_in_stages(jitted, *args) for name, (jitted, args) in parts.items()}
+    compiled = {name: part for name, (part, _) in made.items()}
+
+    def train_steps_on_host(state: TrainState, data: Any, learning_rate: Any, num_steps: Any) -> Any:
+        data, rate = jax.tree.map(np.asarray, data), np.float32(learning_rate)
+        rows = []
+        for _ in range(int(num_steps)):
+            state, metrics = step(compiled, state, data, rate)
+            rows.append(metrics)
+        buffers = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+        finite = np.array([np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.params)])
+        return state, buffers, finite
+
+    phases = Phases(*map(sum, zip(*(phases for _, phases in made.values()), strict=True)))
+    return Steps(train_steps_on_host, HOST_STEPS, _leaves(state), phases, Cost(None, None, None), "")
 
 
 def steps_key(problem: Problem, data: Any, device: jax.Device) -> tuple:

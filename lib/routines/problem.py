@@ -6,9 +6,10 @@ static argument. Whatever may change without recompiling (learning rate, data, s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,29 @@ class Problem(Protocol):
 
     def observe(self, state: TrainState, data: PyTree) -> dict[str, Array]:
         """What the page draws beside the loss; taken between chunks, not at each step."""
+
+
+class HostStep(NamedTuple):
+    """A step that the host takes by calling compiled functions one after the other.
+
+    Attributes:
+        parts: jitted functions, and the shapes to compile each for, with their shardings.
+        step: `(compiled, state, data, learning_rate) -> (state, metrics)`, where `compiled` has a function for each
+            of the parts, data are NumPy arrays, and metrics are numbers.
+    """
+
+    parts: dict[str, tuple[Any, tuple]]
+    step: Callable[[dict[str, Any], TrainState, PyTree, Any], tuple[TrainState, dict[str, Any]]]
+
+
+@runtime_checkable
+class HostProblem(Protocol):
+    """A `Problem` whose arrays live on several devices at once, so that no one program could be its step.
+
+    Its start is computed on the device it is given, and `observe` is called as it stands.
+    """
+
+    def host_step(self, device: jax.Device) -> HostStep: ...
 
 
 def capacity(problem: Problem, state: PyTree, data: PyTree) -> int:
