@@ -92,6 +92,13 @@ with st.expander("The two steps"):
     )
 live("dropout", random_keys.Dropout(batch_size), controls, view.draw_dropout, data=random_keys.curve_data())
 
+checked, code = st.columns(2, gap="large")
+with checked:
+    st.markdown("**What `jax.debug_key_reuse` says of two steps of each**")
+    panels.answer(view.draw_checks, controls.device, random_keys.checker_report)
+with code:
+    panels.source(random_keys.two_steps_under_the_checker, label="How they are checked")
+
 st.subheader("Pure and impure", anchor=False)
 st.markdown(
     "Four calls of a function that prints, the last with another shape, and what was printed when. Python runs while JAX "

@@ -114,6 +114,26 @@ def step_with_the_same_key(params, key, batch, learning_rate):
 WAYS = {"a new key": step_with_a_new_key, "the same key": step_with_the_same_key}
 
 
+def two_steps_under_the_checker(way: str) -> str:
+    """What `jax.debug_key_reuse` says of two steps in one of `WAYS`."""
+    inputs, targets = curve_data()
+    params = Dropout(EXAMPLES).init(jax.random.key(0), ()).params[way]
+    step = jax.jit(lambda *args: WAYS[way](*args))  # a function of its own: compiled under the checker
+    with jax.debug_key_reuse(True):  # of this thread alone
+        key = jax.random.key(0)
+        try:
+            for _ in range(2):
+                params, key = step(params, key, (inputs, targets), 0.1)
+        except jax.errors.KeyReuseError as error:
+            return f"{type(error).__name__}: {error}"
+    return "Two steps taken: nothing to object to."
+
+
+def checker_report() -> dict[str, str]:
+    """`two_steps_under_the_checker` for each of `WAYS`."""
+    return {way: two_steps_under_the_checker(way) for way in WAYS}
+
+
 def curve_data() -> tuple[np.ndarray, np.ndarray]:
     """float32[64] inputs, evenly in [-1, 1] and in an order that mixes them, and a sine of each."""
     inputs = np.linspace(-1, 1, EXAMPLES, dtype=np.float32)[(37 * np.arange(EXAMPLES)) % EXAMPLES]

@@ -51,8 +51,8 @@ def explorer(name: str) -> Callable[[dict[str, Any]], None]:
                 "bytes": [report["size_bytes"][i] for i in rows],
                 "norm": [f"{report['norm'][i]:.4g}" for i in rows],
             },
-            hide_index=True, height=min(38 + 35 * len(rows), 360),
-        )  # fmt: skip
+            hide_index=True,
+        )
         st.caption(
             f"`{part}`: {len(rows)} leaves, {size // 4:,} numbers, {quantity(size, 'B')}, norm {norm:.4g}. "
             "Its structure, a leaf at each `*`:"
@@ -165,15 +165,16 @@ def _draw_keys(tree: Tree, report: dict[str, np.ndarray]) -> None:
     ]
     keys = range(len(data))
     charts.show(
-        _keys_spec(len(order)), "; ".join(f"{NAMES[key]} = {how[key]}" for key in keys),
-        keys={
+        _keys_spec(len(order), max(depth)), "; ".join(f"{NAMES[key]} = {how[key]}" for key in keys),
+        nodes={
             "x": [depth[key] for key in keys], "y": [row[key] for key in keys], "state": [state[key] for key in keys],
-            "text": [f"{NAMES[key]} = {how[key]}" for key in keys],
-            "data": [f"{data[key][0]:08x} {data[key][1]:08x}  normal {report['normal'][key]:+.2f}" for key in keys],
+            "code": [f"{NAMES[key]} = {how[key]}" for key in keys],
+            "bits": [f"{data[key][0]:08x} {data[key][1]:08x}  normal {report['normal'][key]:+.2f}" for key in keys],
         },
-        links={
-            "x": [depth[node.parent] for node in tree], "x2": [depth[key] for key in keys if key],
-            "y": [row[node.parent] for node in tree], "y2": [row[key] for key in keys if key],
+        joints={
+            # Down from the parent, then across to the key.
+            "x": [depth[node.parent] for node in tree] * 2, "x2": [depth[node.parent] for node in tree] + depth[1:],
+            "y": [row[node.parent] for node in tree] + [row[key] for key in keys[1:]], "y2": [row[key] for key in keys[1:]] * 2,
         },
     )  # fmt: skip
 
@@ -192,21 +193,23 @@ def _rows(tree: Tree) -> tuple[list[int], list[int]]:
 
 
 @cache
-def _keys_spec(rows: int) -> charts.Spec:
-    """Keys as dots, `rows` of them, joined to their parents; two lines of text at each."""
+def _keys_spec(rows: int, depth: int) -> charts.Spec:
+    """Keys as dots, `rows` of them in `depth` generations, joined to their parents; two lines of text at each."""
     y_scale = alt.Scale(domain=[-0.6, max(rows, 6) - 0.4], reverse=True, nice=False)
-    x_scale = alt.Scale(domain=[-0.15, 6], nice=False)
-    base, links = alt.Chart(charts.named("keys")), alt.Chart(charts.named("links"))
+    x_scale = alt.Scale(domain=[-0.25, max(12, depth + 6)], nice=False)
+    base = alt.Chart(charts.named("nodes"))
     x, y = alt.X("x:Q", scale=x_scale, axis=None), alt.Y("y:Q", scale=y_scale, axis=None)
-    down = links.mark_rule(strokeWidth=2, color=SERIES[7]).encode(x, y, y2="y2:Q")
-    across = links.mark_rule(strokeWidth=2, color=SERIES[7]).encode(x, alt.Y("y2:Q", scale=y_scale), x2="x2:Q")
+    lines = (
+        alt.Chart(charts.named("joints"))
+        .mark_rule(strokeWidth=2, color=SERIES[7])
+        .encode(x, y, alt.X2("x2"), alt.Y2("y2"))
+    )
     color = alt.Color("state:N", title=None, scale=alt.Scale(domain=list(STATES), range=list(STATES.values())))
     dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
-    code = base.mark_text(align="left", dx=14, dy=-8, fontSize=15, font="monospace", fontWeight="bold").encode(
-        x, y, color, text="text:N"
-    )
-    data = base.mark_text(align="left", dx=14, dy=9, fontSize=14, font="monospace").encode(x, y, color, text="data:N")
-    return charts.build(alt.layer(down, across, dots, code, data), 44 * max(rows, 6) + 60, "Keys, and what each one is")
+    text: dict[str, Any] = {"align": "left", "dx": 14, "font": "monospace"}
+    code = base.mark_text(**text, dy=-8, fontSize=15, fontWeight="bold").encode(x, y, color, text="code:N")
+    bits = base.mark_text(**text, dy=9, fontSize=14).encode(x, y, color, text="bits:N")
+    return charts.build(alt.layer(lines, dots, code, bits), 44 * max(rows, 6) + 60, "Keys, and what each one is")
 
 
 def draw_dropout(snapshot: Snapshot) -> None:
@@ -234,6 +237,14 @@ def draw_dropout(snapshot: Snapshot) -> None:
         charts.show(spec, "The curves that both networks have learnt, and the data", lines=charts.lines(series))
 
 
+def draw_checks(report: dict[str, str]) -> None:
+    """What the checker says of each way of stepping."""
+    for way in random_keys.WAYS:
+        st.markdown(f"with {way}:")
+        st.code(report[way], language=None, wrap_lines=True)
+
+
 def draw_calls(rows: list[dict[str, str]]) -> None:
     """What was said at each call."""
-    st.dataframe({name: [row[name] for row in rows] for name in rows[0]}, hide_index=True)
+    columns = ("call", "without jit", "jit", "jit, debug.callback", "jit, pure: calls so far")
+    st.dataframe({name: [row[name] for row in rows] for name in columns}, hide_index=True)
