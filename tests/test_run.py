@@ -218,6 +218,7 @@ def test_after_a_reset_a_late_chunk_does_not_mix_with_the_new_run(run, executor)
 
 def test_the_history_equals_an_explicit_loop(run, executor):
     snapshot = go_to(run, executor, 200)
+    assert snapshot.series[0] == "loss"  # though JAX sorts "each" before it
     path = mean_loop(0, 3, [(8, 0.1)] * 200)
     each = [snapshot.series.index(f"each {i}") for i in range(3)]
     np.testing.assert_allclose(snapshot.values[:, each], path[:-1], rtol=1e-5, atol=1e-6)

@@ -88,7 +88,7 @@ class Snapshot(NamedTuple):
 
     Attributes:
         coordinates: float64[points, 3]: step, seconds of computing, examples seen.
-        values: float32[points, series], in the order of `series`.
+        values: float32[points, series], in the order of `series`: the loss first.
         seen: the same for what the pictures report (`test_loss`, ...).
         since_s: how long the present compilation has been going on.
     """
@@ -415,10 +415,11 @@ class LiveRun:
     def _record(self, chunk: Chunk, batch_size: int) -> None:
         """Puts the metrics of a chunk into the history."""
         count = chunk.num_steps
+        metrics = {"loss": chunk.metrics["loss"]} | chunk.metrics  # JAX sorts by name; the loss is the first series
         if self._history is None:
             self._series = tuple(
                 name if values.ndim == 1 else f"{name} {i}"
-                for name, values in chunk.metrics.items()
+                for name, values in metrics.items()
                 for i in range(1 if values.ndim == 1 else values.shape[1])
             )
             # A frame stays below 10 kB however many series there are: 1400 numbers of 4 bytes, twice that with few series.
@@ -433,7 +434,7 @@ class LiveRun:
             ],
             axis=1,
         )
-        values = np.concatenate([v.reshape(count, -1) for v in chunk.metrics.values()], axis=1)
+        values = np.concatenate([v.reshape(count, -1) for v in metrics.values()], axis=1)
         self._history.append(coordinates.astype(np.float64), values)
         self._latest = values[-1]
         self._step += count
