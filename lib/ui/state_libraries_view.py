@@ -57,24 +57,28 @@ def usable() -> tuple[str, ...]:
 def losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     """Lines of columns `c0`, `c1`, ... against `x`: thin ones, and thick dashes in places of their own on top, so that
     all are seen where they coincide."""
-    y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
+    scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
     legend = alt.Legend(symbolType="stroke", symbolDash=[1, 0], symbolStrokeWidth=4, columns=3)
-    x = alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6))
-    color = alt.Color("library:N", title=None, scale=colors, legend=legend)
     base = alt.Chart(charts.named("losses"))
-    thin, dashed = [], []
-    for i, name in enumerate(names):
-        y = alt.Y(f"c{i}:Q", title="loss, mean of 50 steps", scale=y_scale, axis=alt.Axis(tickCount=6))
-        one = base.transform_calculate(library=f"'{name}'").encode(x, y, color)
-        thin.append(one.mark_line(strokeWidth=1.2, clip=True))
-        dashes: dict[str, Any] = {
-            "strokeDash": [DASH, DASH * (len(names) - 1)],
-            "strokeDashOffset": -DASH * i,
-            "strokeCap": "butt",
-        }
-        dashed.append(one.mark_line(strokeWidth=3.5, clip=True, **dashes))
-    return charts.build(alt.layer(*thin, *dashed), HEIGHT, TITLE)
+    x, title = alt.X("x:Q", title="step"), "loss, mean of 50 steps"
+    # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
+    layers = [
+        base.mark_line(strokeWidth=0)
+        .transform_calculate(library=f"'{names[0]}'")
+        .encode(
+            x.scale(nice=False, zero=False).axis(format="~s", tickCount=6),
+            alt.Y("c0:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6)),
+            alt.Color("library:N", title=None, scale=colors, legend=legend),
+        )
+    ]
+    gap = DASH * (len(names) - 1)
+    for style in ({"strokeWidth": 1.2}, {"strokeWidth": 3.5, "strokeDash": [DASH, gap], "strokeCap": "butt"}):
+        for i, name in enumerate(names):
+            offset = {"strokeDashOffset": -DASH * i} if "strokeDash" in style else {}
+            line = base.mark_line(color=COLORS[name], clip=True, **style, **offset)  # type: ignore[arg-type]
+            layers.append(line.encode(x, alt.Y(f"c{i}:Q", title=title)))
+    return charts.build(alt.layer(*layers), HEIGHT, TITLE)
 
 
 def draw_run(snapshot: Snapshot, names: tuple[str, ...], log: bool) -> None:
