@@ -83,7 +83,7 @@ def step_calls(task: ManyDevices, device: jax.Device, seed: int) -> dict[str, Ca
         way = sharding.way(name, task.layout, device, task.batch_size)
         params = jax.device_put(state.params[name], way.params)
         batch = way.place_batch(sharding.batch_at(data, 0, task.batch_size))
-        calls[name] = partial(way.jitted, params, *batch, np.float32(0.01))
+        calls[name] = partial(sharding.in_turn(way.jitted), params, *batch, np.float32(0.01))
     return calls
 
 

@@ -22,6 +22,7 @@ from lib.routines.sharding import (
     WAYS,
     Layout,
     batch_at,
+    in_turn,
     init_params,
     train_step,
     wave_data,
@@ -59,8 +60,8 @@ class ManyDevices:
             params, losses = {}, {}
             for name, made in ways.items():
                 here = jax.device_put(state.params[name], made.params)  # nothing to do but before the first step
-                params[name], loss = compiled[name](here, *made.place_batch(batch), learning_rate)
-                # Waits for it: one way has the processor at a time. `pmap` returns the same loss from each device.
+                params[name], loss = in_turn(compiled[name])(here, *made.place_batch(batch), learning_rate)
+                # `pmap` returns the same loss from each device.
                 losses[name] = float(np.asarray(loss).flat[0])
             alone = losses.pop(SINGLE)
             apart = max((abs(loss - alone) for loss in losses.values()), default=0.0)

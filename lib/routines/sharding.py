@@ -7,9 +7,10 @@ References:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from math import prod
 from typing import Any, NamedTuple
 
@@ -33,6 +34,24 @@ HIDDEN_AXES: dict[str, str | None] = {
     "hidden units over model": "model",
     "hidden units over data": "data",
 }
+
+
+_turn = threading.Lock()
+
+
+def in_turn(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls it, and waits for its result, while no other such call goes on in this process.
+
+    A device that waits in a collective holds a thread of the CPU's. Two programs at once, each with some of the threads,
+    would wait for ever for those that the other holds.
+    """
+
+    @wraps(fun)
+    def call(*args: Any) -> Any:
+        with _turn:
+            return jax.block_until_ready(fun(*args))
+
+    return call
 
 
 def predict(params, inputs: Float[Array, "batch features"]) -> Float[Array, " batch"]:

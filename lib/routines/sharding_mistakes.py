@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lib.routines.mistakes import Mistake
+from lib.routines.sharding import in_turn
 
 
 def _cpus() -> Mesh:
@@ -78,22 +79,22 @@ def gradients_averaged():
 
 MISTAKES: dict[str, Mistake] = {
     "a batch that does not divide": Mistake(
-        batch_that_does_not_divide, batch_padded_with_weights, ValueError,
+        in_turn(batch_that_does_not_divide), in_turn(batch_padded_with_weights), ValueError,
         "Every device gets a piece of the same shape, so the axis must divide by the number of devices. Pad the batch "
         "and give what is padded the weight 0, or take a batch size that divides.",
     ),
     "arrays on two devices": Mistake(
-        arrays_on_two_devices, arrays_on_one_mesh, ValueError,
+        in_turn(arrays_on_two_devices), in_turn(arrays_on_one_mesh), ValueError,
         "`device_put` commits an array to its place, and JAX moves no committed array behind your back. Put both on the "
         "same device, or on one mesh.",
     ),
     "a sum that stays on its device": Mistake(
-        sum_of_one_piece, sum_over_all_pieces, ValueError,
+        in_turn(sum_of_one_piece), in_turn(sum_over_all_pieces), ValueError,
         "`out_specs=P()` promises that all devices return the same, and each has the sum of its own piece. `psum` adds "
         "them up. (With `check_vma=False` one gets the first device's sum, and no error.)",
     ),
     "gradients that nobody averages": Mistake(
-        gradients_that_stay_at_home, gradients_averaged, None,
+        in_turn(gradients_that_stay_at_home), in_turn(gradients_averaged), None,
         "No error, but as many models as devices: each follows its own piece of the batch, and they drift apart. "
         "`pmean` of the gradients keeps them the same.",
     ),
