@@ -24,7 +24,10 @@ GRID = 241
 
 
 def log1pexp_naive(x):
-    """Right, until `exp` overflows at x = 88.7: then infinite, and its derivative inf / inf."""
+    """Right, until `exp` overflows at x = 88.7.
+
+    Then it is infinite, and its derivative inf / inf.
+    """
     return jnp.log(1 + jnp.exp(x))
 
 
@@ -36,7 +39,10 @@ def log1pexp(x):
 
 @log1pexp.defjvp
 def log1pexp_jvp(primals, tangents):
-    """The derivative by a formula of our own: the sigmoid. `tangents` are what x moves by."""
+    """The derivative by a formula: the sigmoid.
+
+    `x_dot` is what x moves by.
+    """
     (x,), (x_dot,) = primals, tangents
     return log1pexp(x), jax.nn.sigmoid(x) * x_dot
 
@@ -45,12 +51,19 @@ def log1pexp_jvp(primals, tangents):
 
 
 def xlogx_naive(x):
-    """Right as a number. Backwards, `where` sends a 0 into the branch not taken, and 0 * NaN is NaN."""
+    """Right as a number, and NaN as a derivative.
+
+    Backwards a 0 goes into the branch not taken, and
+    0 * NaN is NaN.
+    """
     return jnp.where(x > 0, x * jnp.log(x), 0.0)
 
 
 def xlogx(x):
-    """Twice `where`: the branch not taken gets a 1 to work with, and stays finite, as its derivative does."""
+    """Twice `where`: the branch not taken works on a 1.
+
+    So it stays finite, and its derivative too.
+    """
     safe = jnp.where(x > 0, x, 1.0)
     return jnp.where(x > 0, safe * jnp.log(safe), 0.0)
 
@@ -59,22 +72,23 @@ def xlogx(x):
 
 
 def power(x):
-    """A steep function: far out, a step of gradient descent lands farther out on the other side."""
+    """Steep: a step down from far out lands farther out."""
     return x**4
 
 
 def gradient_clipper(limit):
-    """The identity, whose gradient is kept within a limit on its way back."""
+    """The identity, but for what comes back through it."""
 
     @jax.custom_vjp
     def clip_gradient(x):
         return x
 
     def forward(x):
-        return x, None  # the result, and what the way back needs to know
+        return x, None  # the result, and what to keep
 
     def backward(_, cotangent):
-        return (jnp.clip(cotangent, -limit, limit),)  # one for each argument
+        # A tuple: one for each argument.
+        return (jnp.clip(cotangent, -limit, limit),)
 
     clip_gradient.defvjp(forward, backward)
     return clip_gradient
@@ -84,7 +98,7 @@ clip_gradient = gradient_clipper(limit=1.0)
 
 
 def clipped_power(x):
-    """The same number; whatever comes back from it is between -1 and 1."""
+    """The same number, but at most ±1 comes back."""
     return power(clip_gradient(x))
 
 
@@ -92,7 +106,7 @@ def clipped_power(x):
 
 
 def rounded(x):
-    """Flat between its steps: the derivative is 0, and nothing is ever learnt through it."""
+    """Flat between its steps: the derivative is 0."""
     return jnp.round(x)
 
 
@@ -179,8 +193,8 @@ PAIRS: dict[str, Pair] = {
     "log(1 + exp(x)), which overflows": Pair(
         r"f(x) = \log(1 + e^x)", log1pexp_naive, log1pexp,
         ((log1pexp_naive,), (log1pexp, log1pexp_jvp)), (-120.0, 120.0), (-3.0, 0.5, 100.0),
-        classifier_loss, 60.0, (1.0, 1.0), (-1.0, 0.5),
-        "Inputs that nobody has scaled make logits of 100 and more: the first step is NaN.",
+        classifier_loss, 10.0, (10.0, 10.0), (-1.0, 0.5),
+        "Inputs that nobody has scaled make logits of 100 and more: the first step or one of the next is NaN.",
     ),
     "where, with NaN in the branch not taken": Pair(
         r"f(x) = x \log x \text{ for } x > 0,\ 0 \text{ otherwise}", xlogx_naive, xlogx,

@@ -19,13 +19,16 @@ FEW = 8
 
 
 def kepler_step(params, x):
-    """One iteration towards the place on the orbit; `params` are eccentricity and time."""
+    """One iteration towards the place on the orbit."""
     eccentricity, m = params
     return m + eccentricity * jnp.sin(x)
 
 
 def unrolled(step, iterations):
-    """So many iterations one after the other. The way back needs every one of them, so all are kept."""
+    """So many iterations one after the other.
+
+    The way back needs each of them, so all are kept.
+    """
 
     def solve(params, x):
         return jax.lax.scan(lambda x, _: (step(params, x), None), x, length=iterations)[0]
@@ -34,16 +37,20 @@ def unrolled(step, iterations):
 
 
 def solver(step, iterations, tolerance):
-    """Iterates until nothing changes. The way back needs the fixed point alone, not how it was reached.
+    """Iterates until nothing changes.
 
-    From x = step(params, x) follows dx = (1 - ∂step/∂x)⁻¹ ∂step/∂params dparams. The inverse, applied to a cotangent,
-    is a fixed point again: w = cotangent + w ∂step/∂x.
+    The way back needs the fixed point, not the way there.
+    From x = step(params, x) follows
+    dx = (1 - ∂step/∂x)⁻¹ ∂step/∂params dparams.
+    The inverse of a cotangent is a fixed point again:
+    w = cotangent + w ∂step/∂x.
     """
 
     def iterate(fun, x):
         def goes_on(carry):
             count, before, now = carry
-            return (count < iterations) & (jnp.abs(now - before).max() > tolerance)
+            moves = jnp.abs(now - before).max() > tolerance
+            return (count < iterations) & moves
 
         def once(carry):
             count, _, now = carry
@@ -64,7 +71,8 @@ def solver(step, iterations, tolerance):
         _, through_x = jax.vjp(lambda x: step(params, x), x)
         w = iterate(lambda w: cotangent + through_x(w)[0], cotangent)
         _, through_params = jax.vjp(lambda params: step(params, x), params)
-        return through_params(w)[0], jnp.zeros_like(x)  # where it started does not matter
+        # Where it started does not matter.
+        return through_params(w)[0], jnp.zeros_like(x)
 
     solve.defvjp(forward, backward)
     return solve
@@ -77,7 +85,8 @@ def kepler_unrolled(eccentricity, m=0.1):
 
 def kepler_implicit(eccentricity, m=0.1):
     """The place on the orbit."""
-    return solver(kepler_step, iterations=500, tolerance=1e-6)((eccentricity, m), m)
+    solve = solver(kepler_step, iterations=500, tolerance=1e-6)
+    return solve((eccentricity, m), m)
 
 
 # For measuring.

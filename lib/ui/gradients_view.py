@@ -29,7 +29,7 @@ def _curves_spec(title: str, y_title: str, low: float, high: float) -> charts.Sp
     layers = [
         alt.Chart(charts.named(version))
         .mark_line(strokeWidth=width, opacity=opacity, clip=True)
-        .encode(x, y, alt.Color("series:N", title=None, scale=scale))
+        .encode(x, y, alt.Color("series:N", title=None, scale=scale, legend=alt.Legend(symbolOpacity=1)))
         for version, width, opacity in zip(VERSIONS, (9, 3), (0.45, 1.0), strict=True)
     ]
     return charts.build(alt.layer(*layers), 320, title)
