@@ -30,11 +30,14 @@ def network(depth: int) -> Network:
 @jax.tree_util.register_dataclass
 @dataclass
 class Layer:
-    """A node of a tree, as a list or a dict is one. What is static belongs to the structure: it is no leaf."""
+    """A node with two leaves; what is static is none."""
 
     w: Array
     b: Array
-    activation: str = field(default="tanh", metadata={"static": True})
+    activation: str = field(
+        default="tanh",
+        metadata={"static": True},
+    )
 
 
 def as_layers(params: Params) -> list[Layer]:
@@ -43,12 +46,12 @@ def as_layers(params: Params) -> list[Layer]:
 
 
 def zeros_like(params):
-    """The same function for every leaf; what it returns stands where the leaf stood."""
+    """One function for every leaf, and a tree of its results."""
     return jax.tree.map(jnp.zeros_like, params)
 
 
 def leaves(params):
-    """The arrays in order: lists from first to last, dicts by their sorted keys, so `b` before `w`."""
+    """The arrays in order; dicts by sorted keys: `b`, `w`."""
     return jax.tree.leaves(params)
 
 
@@ -56,21 +59,23 @@ def flatten_and_back(params):
     """A tree is its leaves and its structure."""
     leaves, treedef = jax.tree.flatten(params)
     back = jax.tree.unflatten(treedef, leaves)
-    return treedef, len(leaves), jax.tree.all(jax.tree.map(jnp.array_equal, params, back))
+    same = jax.tree.map(jnp.array_equal, params, back)
+    return treedef, len(leaves), jax.tree.all(same)
 
 
 def decay_of_weights_only(params):
-    """The path says where a leaf stands: here weights decay, and biases do not."""
+    """The path says where a leaf is: biases do not decay."""
 
     def decay(path, leaf):
-        return 1e-4 if jax.tree_util.keystr(path).endswith("['w']") else 0.0
+        is_weight = jax.tree_util.keystr(path).endswith("['w']")
+        return 1e-4 if is_weight else 0.0
 
     return jax.tree.map_with_path(decay, params)
 
 
 def number_of_parameters(params):
     """All leaves into one number."""
-    return jax.tree.reduce(lambda count, leaf: count + leaf.size, params, 0)
+    return jax.tree.reduce(lambda n, leaf: n + leaf.size, params, 0)
 
 
 def one_vector(params):
@@ -80,9 +85,10 @@ def one_vector(params):
 
 
 def registered_dataclass(params):
-    """A registered class goes through `jit`, `grad`, `vmap` and `jax.tree` as a dict does."""
+    """A registered class is a node, as a dict is one."""
     layers = as_layers(params)
-    return jax.tree.structure(layers[0]), jax.tree.map(jnp.shape, layers[0])
+    shapes = jax.tree.map(jnp.shape, layers[0])
+    return jax.tree.structure(layers[0]), shapes
 
 
 OPERATIONS: dict[str, tuple[Callable[[Params], Any], tuple[Any, ...]]] = {
