@@ -1,0 +1,66 @@
+"""What the tools for debugging cost, and what they print in a terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import checkify
+
+from lib.measure import terminal
+from lib.measure.timing import compare
+from lib.routines.debugging import batch_at, init_params, noisy_sine, sgd_step
+
+TIMEOUT_S = 60
+
+
+def tool_costs(device: jax.Device, batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """One training step in the steady state: as it is, and with each tool."""
+    batch = batch_at(noisy_sine(seed), 0, batch_size)
+    args = jax.device_put((init_params(jax.random.key(seed)), batch, jnp.float32(0.01)), device)
+
+    def with_callback(params: Any, batch: Any, learning_rate: Any) -> Any:
+        params, loss = sgd_step(params, batch, learning_rate)
+        jax.debug.callback(lambda loss: None, loss)
+        return params, loss
+
+    step = jax.jit(sgd_step)
+
+    def under(context: Callable[[], Any]) -> Any:
+        with context():
+            return step(*args)
+
+    yield from compare(
+        {
+            "jit(step)": partial(step, *args),
+            "with debug.callback": partial(jax.jit(with_callback), *args),
+            "with checkify, NaN": partial(jax.jit(checkify.checkify(sgd_step, errors=checkify.float_checks)), *args),
+            "under debug_nans": partial(under, lambda: jax.debug_nans(True)),
+            "under checking_leaks": partial(under, jax.checking_leaks),
+            "under disable_jit": partial(under, jax.disable_jit),
+        }
+    )
+
+
+def run_in_a_terminal() -> str:
+    """What `terminal` prints as a program of its own, on simulated devices; the server's own output is left alone."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", terminal.__file__],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return f"The new process was not done within {TIMEOUT_S} s: the machine is busy. Press again."
+    if done.returncode:
+        return f"The new process failed: {done.stderr.strip().splitlines()[-1:]}"
+    return done.stdout.rstrip()
