@@ -13,6 +13,9 @@ from jax.experimental import checkify
 from lib.measure.jaxprs import Line, equations_of, inner_jaxprs, lines, trace
 from lib.routines.debugging import batch_at, noisy_sine, sgd_step
 
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+"""Equations that call a jaxpr once, and the parameter that has it."""
+
 
 class Found(NamedTuple):
     """What became of one step, run again under each tool.
@@ -104,8 +107,8 @@ def first_bad(closed: Any, args: tuple[Any, ...]) -> tuple[int, list[str], list[
         for equation in jaxpr.eqns:
             place += 1
             ins = [read(var) for var in equation.invars]
-            if equation.primitive.name in ("jit", "pjit"):
-                inner = equation.params["jaxpr"]
+            if equation.primitive.name in CALLS:
+                inner = equation.params[CALLS[equation.primitive.name]]
                 outs = walk(inner.jaxpr, inner.consts, ins)
             else:
                 outs = equation.primitive.bind(*ins, **equation.params)

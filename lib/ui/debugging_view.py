@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from lib.live.run import LiveRun, Snapshot
-from lib.measure.debugging import run_in_a_terminal
+from lib.measure.debugging import run_in_a_terminal, use_tool_alone
 from lib.measure.nan_hunt import Found, Step, hunt
 from lib.routines.debug_tools import TOOLS, use_tool
 from lib.routines.debugging import BOARD, GRID
@@ -128,8 +128,9 @@ def tools(controls: Controls) -> None:
         panels.source(tool.use)
     with said:
         st.markdown(tool.about)
+        use = use_tool_alone if tool.alone else use_tool
         panels.answer(
-            _draw_said, controls.device, use_tool, name, controls.batch_size, controls.learning_rate, controls.seed
+            _draw_said, controls.device, use, name, controls.batch_size, controls.learning_rate, controls.seed
         )
 
 
