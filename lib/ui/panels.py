@@ -233,12 +233,24 @@ def steps(rows: tuple[tuple[str, str], ...]) -> None:
 def break_it(name: str, mistakes: dict[str, Mistake]) -> None:
     """Typical mistakes to provoke: JAX's own error or the wrong result, why, and the way to do it."""
     chosen = st.selectbox("Mistake", list(mistakes), key=f"{name}_mistake", bind="query-params")
-    mistake = mistakes[chosen]
+    sources(mistakes[chosen])
+    key = f"{name}_broken"
+    st.button("Break it", key=f"{name}_break", icon=":material/bolt:", on_click=_remember, args=(key, chosen))
+    if st.session_state.get(key) == chosen:
+        provoked(mistakes[chosen])
+
+
+def sources(mistake: Mistake) -> None:
+    """The code of a mistake and of what it should have been, side by side."""
     wrong, right = st.columns(2)
     with wrong:
         st.code(inspect.getsource(mistake.wrong).rstrip(), language="python")
     with right:
         st.code(inspect.getsource(mistake.right).rstrip(), language="python")
+
+
+def provoked(mistake: Mistake) -> None:
+    """What a mistake gives and what it should have given, side by side, and why."""
 
     def draw(outcomes: tuple[Outcome, Outcome]) -> None:
         left, other = st.columns(2)
@@ -247,11 +259,8 @@ def break_it(name: str, mistakes: dict[str, Mistake]) -> None:
         with other:
             _outcome(outcomes[1])
 
-    key = f"{name}_broken"
-    st.button("Break it", key=f"{name}_break", icon=":material/bolt:", on_click=_remember, args=(key, chosen))
-    if st.session_state.get(key) == chosen:
-        answer(draw, jax.devices()[0], provoke, mistake)
-        st.info(mistake.explanation)
+    answer(draw, jax.devices()[0], provoke, mistake)
+    st.info(mistake.explanation)
 
 
 def _remember(key: str, chosen: str) -> None:

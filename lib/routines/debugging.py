@@ -1,0 +1,165 @@
+"""A training step to look into, and a run of it that speaks.
+
+The step fits a normal distribution to each target: mean and standard deviation come from a small network, and nothing
+keeps the deviation above 0. At a high learning rate it gets below, and its logarithm is NaN.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from lib.routines.problem import Metrics, TrainState, new_state
+
+UNITS = 16
+EXAMPLES = 1024
+GRID = np.linspace(-1, 1, 48, dtype=np.float32)
+
+
+def predict(params, x: Float[Array, ""]):
+    """Mean and standard deviation of the target; the second should be positive, and nobody sees to it."""
+    hidden = jnp.tanh(params["w1"] * x + params["b1"])
+    mean, scale = params["w2"] @ hidden / jnp.sqrt(UNITS) + params["b2"]
+    return mean, scale
+
+
+def example_loss(params, x: Float[Array, ""], y: Float[Array, ""]):
+    """How unlikely a target is: the negative logarithm of its density, without the constant."""
+    mean, scale = predict(params, x)
+    return jnp.log(scale) + 0.5 * ((y - mean) / scale) ** 2
+
+
+def loss_fn(params, batch):
+    """Mean loss of a batch `(inputs, targets)`."""
+    return jax.vmap(example_loss, in_axes=(None, 0, 0))(params, *batch).mean()
+
+
+def sgd_step(params, batch, learning_rate):
+    """One step, and the loss before it."""
+    loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+
+def init_params(key: Key[Array, ""]) -> dict[str, Array]:
+    """Weights that start at mean 0 and deviation 1 for every input."""
+    k1, k2 = jax.random.split(key)
+    return {
+        "w1": 3.0 * jax.random.normal(k1, (UNITS,)),
+        "b1": jax.random.normal(k2, (UNITS,)),
+        "w2": jnp.zeros((2, UNITS)),
+        "b2": jnp.array([0.0, 1.0]),
+    }
+
+
+@lru_cache(maxsize=16)
+def noisy_sine(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32[1024] inputs in [-1, 1], and a sine of them with noise that grows to the right."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.uniform(-1, 1, EXAMPLES).astype(np.float32)
+    noise = (0.5 + 0.2 * inputs) * rng.normal(size=EXAMPLES)
+    return inputs, (np.sin(3 * inputs) + noise).astype(np.float32)
+
+
+def batch_at(data: tuple[Any, Any], step: Any, batch_size: int) -> tuple[Any, Any]:
+    """The examples of a step: batches walk over the data, around and around."""
+    rows = (step * batch_size + np.arange(batch_size)) % EXAMPLES
+    return data[0][rows], data[1][rows]
+
+
+# The live run.
+
+
+class Board:
+    """What the steps of each visitor's run have said, by step.
+
+    Programs are shared by all visitors, so which run a message is of must be an argument of the program: a ticket.
+    """
+
+    SIZE, LENGTH = 256, 200
+
+    def __init__(self) -> None:
+        self._tickets = itertools.count()
+        self._said: OrderedDict[int, dict[int, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ticket(self) -> np.int32:
+        """A number that no other run has."""
+        return np.int32(next(self._tickets))
+
+    def note(self, ticket: Any, step: Any, loss: Any, scale: Any) -> None:
+        """Called from inside the program. A step that is taken again says the same again."""
+        with self._lock:
+            said = self._said.setdefault(int(ticket), {})
+            self._said.move_to_end(int(ticket))
+            if int(step) == 0:
+                said.clear()
+            said[int(step)] = f"step {int(step):,}: loss {float(loss):.4f}, smallest deviation {float(scale):.4f}"
+            while len(said) > self.LENGTH:
+                said.pop(next(iter(said)))
+            while len(self._said) > self.SIZE:
+                self._said.popitem(last=False)
+
+    def read(self, ticket: Any, before: int) -> list[str]:
+        """The messages of a run from the steps before one, newest first."""
+        with self._lock:
+            said = dict(self._said.get(int(ticket), {}))
+        return [said[step] for step in sorted(said, reverse=True) if step < before]
+
+
+BOARD = Board()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """SGD on `loss_fn`; every so many steps the step says how it is. `every=0`: it says nothing."""
+
+    batch_size: int
+    every: int
+
+    @property
+    def lineage(self) -> Any:
+        return replace(self, batch_size=0, every=0)
+
+    def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
+        return new_state(init_params(key), key)
+
+    def step(
+        self, state: TrainState, data: dict[str, Any], learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        batch = batch_at((data["inputs"], data["targets"]), state.step, self.batch_size)
+        _, scales = jax.vmap(predict, in_axes=(None, 0))(state.params, batch[0])
+        params, loss = sgd_step(state.params, batch, learning_rate)
+        if self.every:
+            jax.lax.cond(
+                state.step % self.every == 0,
+                lambda: jax.debug.callback(BOARD.note, data["ticket"], state.step, loss, scales.min()),
+                lambda: None,
+            )
+        metrics = {"loss": loss, "smallest deviation": scales.min()}
+        return state._replace(params=params, step=state.step + 1), metrics
+
+    def observe(self, state: TrainState, data: dict[str, Any]) -> dict[str, Array]:
+        means, scales = jax.vmap(predict, in_axes=(None, 0))(state.params, jnp.asarray(GRID))
+        # The step as a vector: a picture's scalars become curves.
+        return {"means": means, "scales": scales, "step": state.step[None], **state.params}
+
+
+def spoken_step(batch_size: int) -> tuple[Callable[..., Any], tuple]:
+    """A step with a callback in it, and arguments for it."""
+
+    def step(params, batch, learning_rate):
+        params, loss = sgd_step(params, batch, learning_rate)
+        jax.debug.callback(lambda loss: None, loss)
+        return params, loss
+
+    return step, (init_params(jax.random.key(0)), batch_at(noisy_sine(0), 0, batch_size), jnp.float32(0.01))
