@@ -24,6 +24,7 @@ BENCHMARKS = {
     "second": ("second", ()),
     "widgets": ("widgets", ()),
     "start": ("start", ()),
+    "cold": ("cold", ()),
     "memory": ("memory", ()),
     "hostile": ("hostile", ()),
     "stacks": ("stacks", ()),
