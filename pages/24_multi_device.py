@@ -32,7 +32,7 @@ st.caption(
 )
 view.show_refusal(task, device)
 
-st.subheader("Live: the same training, four times", anchor=False)
+st.subheader("Live: the same training, in each way", anchor=False)
 log = st.toggle("Logarithmic loss", True, key="sharding_log", bind="query-params")
 live(
     "sharding", task, controls, lambda snapshot: view.draw_run(snapshot, log), data=sharding.wave_data(controls.seed),
@@ -92,12 +92,9 @@ st.markdown(
     "start on this machine, with a CPU device each; their collectives go through the network, by gloo."
 )
 processes_view.processes(controls)
-left, right = st.columns(2, gap="large")
-with left:
-    st.markdown("**On a cluster**: the same command on each machine, with its own number and the address of the first.")
-    st.code("\n".join(processes_view.COMMAND.format(process) for process in range(2)), language="sh", wrap_lines=True)
-with right:
-    panels.source(worker.train, label="What each process runs")
+st.markdown("**On a cluster**: the same command on each machine, with its own number and the address of the first.")
+st.code("\n".join(processes_view.COMMAND.format(process) for process in range(2)), language="sh", wrap_lines=True)
+panels.source(worker.train, label="What each process runs")
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

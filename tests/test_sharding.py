@@ -1,5 +1,9 @@
 """`lib/routines/sharding.py` and `many_devices.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
 
+import inspect
+import threading
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -201,4 +205,23 @@ def test_the_wrong_one_is_wrong_and_the_right_one_right(name: str) -> None:
     assert right.error is None and bool(wrong.error) == (mistake.raises is not None)
     assert mistake.explanation.rstrip().endswith((".", ".)"))
     for fun in (mistake.wrong, mistake.right):
-        assert getattr(sharding_mistakes, fun.__name__) is fun
+        assert getattr(sharding_mistakes, fun.__name__) is inspect.unwrap(fun)  # what is shown
+
+
+def test_what_is_to_run_in_turn_does_not_overlap() -> None:
+    inside, most = [], []
+
+    @sharding.in_turn
+    def call(x):
+        inside.append(x)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.remove(x)
+        return x
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8

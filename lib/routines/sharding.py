@@ -43,7 +43,7 @@ def in_turn(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Calls it, and waits for its result, while no other such call goes on in this process.
 
     A device that waits in a collective holds a thread of the CPU's. Two programs at once, each with some of the threads,
-    would wait for ever for those that the other holds.
+    could wait for ever for those that the other holds.
     """
 
     @wraps(fun)

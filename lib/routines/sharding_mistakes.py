@@ -48,14 +48,16 @@ def sum_of_one_piece():
     def total(piece):
         return piece.sum()
 
-    return jax.shard_map(total, mesh=_cpus(), in_specs=P("data"), out_specs=P())(jnp.arange(8.0))
+    x = jnp.arange(2.0 * len(jax.devices("cpu")))
+    return jax.shard_map(total, mesh=_cpus(), in_specs=P("data"), out_specs=P())(x)
 
 
 def sum_over_all_pieces():
     def total(piece):
         return jax.lax.psum(piece.sum(), "data")
 
-    return jax.shard_map(total, mesh=_cpus(), in_specs=P("data"), out_specs=P())(jnp.arange(8.0))
+    x = jnp.arange(2.0 * len(jax.devices("cpu")))
+    return jax.shard_map(total, mesh=_cpus(), in_specs=P("data"), out_specs=P())(x)
 
 
 def gradients_that_stay_at_home():

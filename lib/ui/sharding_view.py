@@ -23,8 +23,8 @@ from lib.ui import charts, panels
 from lib.ui.style import SERIES, TEST, duration, quantity
 
 COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=True))
-WIDTHS = dict(zip(WAYS, (14.0, 9.0, 5.0, 1.5), strict=True))
-"""The lines lie upon one another: the lower, the wider."""
+WIDTHS = (14.0, 9.0, 5.0, 1.5)
+"""The lines lie upon one another: the lower, the wider. Fewer lines are the upper ones."""
 TOLERANCE = 1e-5
 
 
@@ -178,7 +178,7 @@ def _column(snapshot: Snapshot, name: str) -> np.ndarray:
 
 def difference(snapshot: Snapshot) -> dict[str, str]:
     """The largest difference of a loss from the single device's, over the whole run, as a number of the row."""
-    if not len(snapshot.values):
+    if not len(snapshot.values) or not set(WAYS[1:]) & set(snapshot.series):
         return {"Difference": "–"}
     return {"Difference": f"{_column(snapshot, 'difference').max():.1e}"}
 
@@ -197,7 +197,7 @@ def draw_run(snapshot: Snapshot, log: bool, height: int = 400) -> None:
     floor = np.float32(1e-12 if log else -np.inf)
     with left:
         columns = {way: np.maximum(_column(snapshot, name), floor) for way, name in names.items()}
-        colors, widths = (tuple(of[way] for way in names) for of in (COLORS, WIDTHS))
+        colors, widths = tuple(COLORS[way] for way in names), WIDTHS[-len(names) :]
         spec = overlaid_spec("Loss of each batch, in each way", tuple(names), colors, widths, log, height)
         charts.show(spec, "The losses of all ways against the step", lines={"x": x, **columns})
     with right:
