@@ -92,12 +92,12 @@ with st.expander("The two steps"):
     )
 live("dropout", random_keys.Dropout(batch_size), controls, view.draw_dropout, data=random_keys.curve_data())
 
-checked, code = st.columns(2, gap="large")
-with checked:
-    st.markdown("**What `jax.debug_key_reuse` says of two steps of each**")
-    panels.answer(view.draw_checks, controls.device, random_keys.checker_report)
-with code:
-    panels.source(random_keys.two_steps_under_the_checker, label="How they are checked")
+if st.toggle("Take two steps of each under `jax.debug_key_reuse`", key="check_reuse", bind="query-params"):
+    checked, code = st.columns(2, gap="large")
+    with checked:
+        panels.answer(view.draw_checks, controls.device, random_keys.checker_report)
+    with code:
+        panels.source(random_keys.two_steps_under_the_checker)
 
 st.subheader("Pure and impure", anchor=False)
 st.markdown(

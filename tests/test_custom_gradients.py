@@ -107,7 +107,7 @@ def trained(name, batch_size, num_steps, learning_rate=0.03, seed=0):
     return state, {key: np.asarray(values[:num_steps]) for key, values in metrics.items()}
 
 
-@pytest.mark.parametrize("batch_size", [1, 32, 4096])
+@pytest.mark.parametrize("batch_size", [1, 4096])
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_a_training_fails_with_the_naive_one_and_works_with_the_mended_one(name, batch_size):
     state, metrics = trained(name, batch_size, 4000)
@@ -143,7 +143,7 @@ def test_the_naive_version_stops_before_the_step_that_breaks_it():
     np.testing.assert_array_equal(metrics["naive"][broken_at - 1 :], metrics["naive"][broken_at - 2])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [WHERE, ROUND])
 def test_the_gradient_for_the_stages_is_that_of_the_first_batch(name):
     gradient, args = gradient_of_a_batch(name, "mended", 8)
     state, _ = trained(name, 8, 1, learning_rate=1.0)

@@ -198,7 +198,7 @@ PAIRS: dict[str, Pair] = {
     ),
     "where, with NaN in the branch not taken": Pair(
         r"f(x) = x \log x \text{ for } x > 0,\ 0 \text{ otherwise}", xlogx_naive, xlogx,
-        ((xlogx_naive,), (xlogx,)), (-1.0, 2.0), (-0.5, 0.5, 1.5),
+        ((xlogx_naive,), (xlogx,)), (-1.0, 2.1), (-0.5, 0.5, 1.5),
         activation_loss, 1.0, (1.0, 0.0), (1.5, 0.3),
         "One example with x ≤ 0 in the batch, and its NaN is in the sum: the parameters are NaN after that step.",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pprint
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +23,12 @@ WIDTH = 16
 def network(depth: int) -> Network:
     """A network for a curve: one input, `depth` hidden layers of `WIDTH` tanh units, one output."""
     return Network(1, 1, depth, WIDTH)
+
+
+@partial(jax.jit, static_argnames="depth")
+def start_params(seed, depth: int) -> Params:
+    """The parameters of the network before the first step."""
+    return init_params(network(depth), jax.random.key(seed))
 
 
 # Trees, and what can be done to them.
@@ -123,7 +130,7 @@ def described(value: Any) -> str:
 
 def operation_report(name: str, depth: int, seed: int) -> str:
     """What an operation of `OPERATIONS` gives for the parameters of the network."""
-    return described(OPERATIONS[name][0](init_params(network(depth), jax.random.key(seed))))
+    return described(OPERATIONS[name][0](start_params(seed, depth)))
 
 
 CONTAINERS: dict[str, Callable[[Params], Any]] = {"list of dicts": lambda params: params, "dataclasses": as_layers}
@@ -136,14 +143,14 @@ def leaf_report(container: str, depth: int, seed: int) -> dict[str, Any]:
     Returns:
         `path`, `shape`, `dtype`, `size_bytes` and `norm` of each leaf; `structure` as text.
     """
-    params = CONTAINERS[container](init_params(network(depth), jax.random.key(seed)))
+    params = CONTAINERS[container](start_params(seed, depth))
     found = jax.tree_util.tree_leaves_with_path(params)
     return {
         "path": ["params" + jax.tree_util.keystr(path) for path, _ in found],
         "shape": [str(leaf.shape) for _, leaf in found],
         "dtype": [str(leaf.dtype) for _, leaf in found],
         "size_bytes": [leaf.nbytes for _, leaf in found],
-        "norm": [float(jnp.linalg.norm(leaf)) for _, leaf in found],
+        "norm": [float(np.linalg.norm(np.ravel(leaf))) for _, leaf in found],
         "structure": str(jax.tree.structure(params)),
     }
 

@@ -118,8 +118,6 @@ def draw_run(name: str) -> Callable[[Snapshot], None]:
                     f"Naive: step {broken_at:,} made the parameters or the loss **infinite or NaN**. What is NaN stays NaN, "
                     "so that it takes no more steps; shown is what it had before."
                 )
-            else:
-                st.caption(f"The naive one: {pair.fails}")
 
     return draw
 

@@ -133,8 +133,8 @@ def key_tree(controls: Controls) -> None:
         )
         st.button("fold_in", key="key_fold_in", on_click=_grow, args=(place[name], "fold_in", int(number)), icon=":material/input:")  # fmt: skip
         st.button("Start over", key="key_start", on_click=st.session_state.pop, args=("_key_tree",), icon=":material/replay:")  # fmt: skip
-    if len(tree) + 2 > random_keys.MAX_KEYS:
-        st.caption(f"The tree is full at {random_keys.MAX_KEYS} keys: Start over.")
+    if random_keys.grown(tree, 0, "split", 0) == tree:
+        st.caption(f"The tree is full, {random_keys.MAX_KEYS} keys at the most: Start over.")
     drawn, code = st.columns([1.5, 1], gap="large")
     with code:
         st.markdown("**The program that you have written**")
@@ -204,7 +204,8 @@ def _keys_spec(rows: int, depth: int) -> charts.Spec:
         .mark_rule(strokeWidth=2, color=SERIES[7])
         .encode(x, y, alt.X2("x2"), alt.Y2("y2"))
     )
-    color = alt.Color("state:N", title=None, scale=alt.Scale(domain=list(STATES), range=list(STATES.values())))
+    scale = alt.Scale(domain=list(STATES), range=list(STATES.values()))
+    color = alt.Color("state:N", title=None, scale=scale, legend=alt.Legend(columns=2))
     dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
     text: dict[str, Any] = {"align": "left", "dx": 14, "font": "monospace"}
     code = base.mark_text(**text, dy=-8, fontSize=15, fontWeight="bold").encode(x, y, color, text="code:N")

@@ -1,0 +1,90 @@
+"""What the pages on pytrees and on custom gradients show, beyond what every page shows."""
+
+import time
+
+import pytest
+from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
+
+from lib.routines.custom_gradients import PAIRS
+
+
+def shown(app) -> str:
+    return "\n".join(str(element.value) for element in [*app.markdown, *app.caption, *app.warning, *app.code])
+
+
+def measured(app, key: str) -> str:
+    settle(next(button for button in app.button if button.key == key).click().run())
+    end = time.monotonic() + TIMEOUT_S
+    while "Taken at" not in shown(app):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        settle(app.run())
+    return shown(app)
+
+
+def test_a_part_of_the_tree_has_its_leaves_and_another_container_has_other_paths():
+    app = open_page("pytrees")
+    assert app.dataframe[0].value["path"].tolist() == [f"params[{i}]['{n}']" for i in (0, 1) for n in ("b", "w")]
+    pick(app, "Part of the tree", "params[1]")
+    assert app.dataframe[0].value["path"].tolist() == ["params[1]['b']", "params[1]['w']"]
+    assert "2 leaves, 17 numbers, 68 B" in shown(app)
+    app.session_state["container"] = "dataclasses"
+    settle(app.run())
+    assert app.dataframe[0].value["path"].tolist() == [f"params[{i}].{n}" for i in (0, 1) for n in ("w", "b")]
+
+
+def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
+    app = open_page("pytrees")
+    press(app, "split")
+    pick(app, "Key", "f")
+    pick(app, "Number to fold in", 9)
+    press(app, "fold_in")
+    assert "e, f = jax.random.split(a)\ng = jax.random.fold_in(f, 9)" in shown(app)
+    for _ in range(9):
+        press(app, "split")
+    assert "The tree is full" in shown(app) and "v, w = jax.random.split(f)" in shown(app)
+    pick(app, "Key", "w")
+    press(app, "Start over")
+    assert "e, f = " not in shown(app) and "d = jax.random.fold_in(c, 7)" in shown(app)
+
+
+def test_the_checker_refuses_one_way_on_the_page():
+    app = open_page("pytrees")
+    settle(next(toggle for toggle in app.toggle if toggle.key == "check_reuse").set_value(True).run())
+    assert "KeyReuseError" in shown(app) and "Two steps taken" in shown(app)
+
+
+@pytest.mark.parametrize("stem", ["pytrees", "custom_gradients"])
+def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
+    app = open_page(stem)
+    for mistake in next(box for box in app.selectbox if box.label == "Mistake").options:
+        pick(app, "Mistake", mistake)
+        press(app, "Break it")
+        settle(app)
+        assert "in JAX's own words" in shown(app) or "It gives" in shown(app)
+        assert app.info
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_runs_on_and_what_breaks_is_told(name: str):
+    app = pick(open_page("custom_gradients"), "Pair", name)
+    press(app, "Run")
+    run_until(app, lambda now: int(now["Step"].replace(",", "")) > 40)
+    press(app, "Pause")
+    run_until(app, lambda now: "paused" in now["Status"])
+    settle(app.run())
+    fails = list(PAIRS).index(name) < 3
+    assert any("infinite or NaN" in warning.value for warning in app.warning) == fails
+    assert float(numbers(app)["Loss"]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("stem", "key", "words"),
+    [
+        ("pytrees", "updates_measure", "`tree.map` takes"),
+        ("custom_gradients", "fixed_point_measure", "unrolled takes"),
+        ("custom_gradients", "checkpoint_measure", "all kept takes"),
+    ],
+)
+def test_a_measurement_ends_in_words(stem: str, key: str, words: str):
+    assert words in measured(open_page(stem), key)
