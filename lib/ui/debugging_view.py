@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from html import escape
 
 import altair as alt
 import numpy as np
@@ -17,6 +16,7 @@ from lib.routines.debugging import BOARD, GRID
 from lib.routines.gallery import MISTAKES
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
+from lib.ui.jaxpr_view import program
 from lib.ui.style import TEST, TRAIN
 
 SHOWN = 160
@@ -101,19 +101,13 @@ def _draw_found(found: Found, step: Step) -> None:
     if found.place is None:
         st.markdown("All numbers of this step are finite: there is nothing to find yet.")
         return
-    rows = "".join(
-        f"<tr class='{'bad' if place == found.place else ''}'><td></td><td>{escape(line.text)}</td><td>{escape(line.source)}</td></tr>"
-        for place, line in enumerate(found.program)
-        if found.place - 4 <= place <= found.place + 2
-    )
     st.markdown(
         f"**The equation that made it**, number {found.place + 1} of {len(found.program)}: what went in is finite, what came "
         "out is not."
     )
-    st.html(
-        "<style>.jaxpr .bad td:nth-child(-n + 2) { background: rgba(213, 94, 0, .28); font-weight: 600; }</style>"
-        f"<div class='scroll'><table class='jaxpr'><tr><th></th><th>equation</th><th>comes from</th></tr>{rows}</table></div>"
-    )
+    shown = slice(max(0, found.place - 4), found.place + 3)
+    places = range(len(found.program))[shown]
+    program(found.program[shown], ["bad" if place == found.place else "" for place in places])
     st.code("\n".join(["in:  " + text for text in found.took] + ["out: " + text for text in found.gave]), language=None)
 
 

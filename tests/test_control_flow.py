@@ -1,0 +1,208 @@
+"""Branches and loops inside programs: against Python and NumPy, what can be differentiated, and what is measured."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_pages import numbers, open_page, press, run_until, settle
+
+from lib.measure.control_flow import TURNS, cond_and_vmap, length_sweep, training_race
+from lib.routines import control_flow, recurrent
+from lib.routines.control_flow import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
+from lib.routines.control_mistakes import MISTAKES
+from lib.routines.mistakes import provoke
+from lib.routines.problem import train_steps
+
+CPU = jax.devices()[0]
+
+# The pairs.
+
+OTHER_ARGUMENTS = {
+    "cond": [(-1.0,), (0.0,), (9.0,)],
+    "switch": [(0, -0.3), (1, -0.3), (2, 1.0)],
+    "while_loop": [(1.0,), (1e-3,), (1e6,)],
+    "fori_loop": [(0, 0.1), (1, 0.1), (30, -0.5)],
+    "scan": [(np.ones(1, np.float32),), (np.linspace(-1, 1, 9, dtype=np.float32),)],
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_both_of_a_pair_give_the_same(name):
+    pair = PAIRS[name]
+    for args in [pair.args, *OTHER_ARGUMENTS[name]]:
+        args = tuple(np.asarray(arg, np.int32 if isinstance(arg, int) else None) for arg in args)
+        np.testing.assert_allclose(jax.jit(pair.lax)(*args), pair.python(*args), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_jit_refuses_the_python_by_the_type_it_says_or_unrolls_it(name):
+    pair, report = PAIRS[name], pair_report(name)
+    if pair.raises:
+        with pytest.raises(pair.raises) as caught:
+            jax.jit(pair.python)(*pair.args)
+        assert report.error == type(caught.value).__name__ == pair.raises[0].__name__
+        assert report.text and report.jit_python is None and report.equations[0] is None
+    else:
+        np.testing.assert_allclose(report.jit_python, report.lax, rtol=1e-5)
+        assert report.equations[0] > 10 * report.equations[1]
+
+
+def test_the_pairs_are_all_there_is_of_control_flow():
+    assert set(PAIRS) == {"cond", "switch", "while_loop", "fori_loop", "scan"}
+    assert pair_report("while_loop").lax == pytest.approx(2**0.5, rel=1e-4)
+    assert pair_report("fori_loop").lax == pytest.approx(1.05**10, rel=1e-5)
+
+
+# Derivatives.
+
+
+def test_what_can_be_differentiated_in_which_mode():
+    report = differentiation_report()
+    for name in DIFFERENTIABLE:
+        assert report[name]["jacfwd"] == "12"
+        refused = name in ("while_loop", "fori_loop, bound traced")
+        assert report[name]["jacrev"].startswith("ValueError: ") if refused else report[name]["jacrev"] == "12"
+
+
+# cond under vmap.
+
+
+def test_vmap_makes_a_select_of_cond_and_computes_both_branches():
+    programs = cond_and_vmap(8)
+    one, batch = ([line.text for line in lines] for lines in (programs.one, programs.batch))
+    assert any("= cond" in text for text in one) and not any("select_n" in text for text in one)
+    assert any("select_n" in text for text in batch) and not any("= cond" in text for text in batch)
+    assert sum("= sqrt" in text for text in batch) == 1
+    new = [text for text, mark in zip(batch, programs.marks, strict=True) if mark == "new"]
+    assert any("select_n" in text for text in new)
+    x = jnp.array([-1.0, 0.0, 4.0])
+    np.testing.assert_allclose(jax.vmap(control_flow.safe_sqrt_cond)(x), [0.0, 0.0, 2.0])
+
+
+# Training by loops.
+
+
+@pytest.mark.parametrize("learning_rate", [0.003, 0.1])
+def test_the_three_loops_take_the_same_steps(learning_rate):
+    params, batch = recurrent.small_network(16, 3)
+    ends = [loop(params, batch, learning_rate, num_steps=50) for loop in recurrent.LOOPS.values()]
+    for other, loss in ends[1:]:
+        np.testing.assert_allclose(loss, ends[0][1], rtol=1e-4)
+        for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(ends[0][0]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_scan_trains_a_small_network_at_least_five_times_as_fast_as_python():
+    records = list(training_race(CPU, 32, 0.03, 0))
+    speed = {
+        name: np.median([record["steps_per_s"] for record in records if record["loop"] == name])
+        for name in recurrent.LOOPS
+    }
+    assert speed["scan"] > 5 * speed["Python loop of jitted steps"]
+    assert speed["fori_loop"] > 5 * speed["Python loop of jitted steps"]
+    losses = {name: [r["loss"] for r in records if r["loop"] == name] for name in recurrent.LOOPS}
+    first, *others = losses.values()
+    assert first[-1] < first[0]
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=1e-2)
+
+
+def test_unrolled_programs_grow_and_rolled_ones_do_not():
+    records = list(length_sweep(CPU, 4, longest=32))
+    sizes = {name: [r["hlo_ops"] for r in records if r["variant"] == name] for name in TURNS}
+    equations = {name: [r["equations"] for r in records if r["variant"] == name] for name in TURNS}
+    assert sizes["Python for"][-1] > 8 * sizes["Python for"][1] and equations["Python for"] == [2, 4, 8, 16, 32, 64]
+    assert len(set(equations["scan"])) == len(set(equations["fori_loop"])) == 1
+    assert sizes["scan"][-1] == sizes["scan"][-2] < sizes["scan, unroll=8"][-1] < sizes["Python for"][-1]
+    assert all(record["compile_ms"] > 0 and record["us_a_turn"] > 0 for record in records)
+
+
+def test_the_programs_that_are_compared_compute_the_same():
+    w, x = np.eye(16, dtype=np.float32), np.full((2, 16), 0.5, np.float32)
+    expected = x
+    for _ in range(11):
+        expected = np.tanh(expected)
+    for turns in TURNS.values():
+        np.testing.assert_allclose(turns(w, x, num_steps=11), expected, rtol=1e-5)
+
+
+# The recurrent network.
+
+
+def test_scan_reads_a_series_as_a_loop_in_numpy_does():
+    params = jax.device_get(recurrent.Recurrent(1).init(jax.random.key(2), ()).params)
+    xs = recurrent.series(1)[:20]
+    hidden, expected = np.zeros(16, np.float32), []
+    for x in xs:
+        hidden = np.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
+        expected.append(params["v"] @ hidden + params["c"])
+    state, preds = recurrent.predict(params, xs)
+    np.testing.assert_allclose(preds, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state, hidden, rtol=1e-4, atol=1e-6)
+
+
+def test_going_on_reads_what_it_has_said():
+    params = recurrent.Recurrent(1).init(jax.random.key(2), ()).params
+    xs = jnp.asarray(recurrent.series(1)[:10])
+    said = recurrent.go_on(params, xs, 4)
+    for step in range(4):
+        preds = recurrent.predict(params, jnp.concatenate([xs, said[:step]]))[1]
+        np.testing.assert_allclose(said[step], preds[-1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_recurrent_network_learns_the_series_at_the_default_settings():
+    problem, data = recurrent.Recurrent(32), recurrent.series(0)
+    state, metrics, _ = train_steps(problem, problem.init(jax.random.key(0), data), data, 0.03, 1000)
+    losses = np.asarray(metrics["loss"][:1000])
+    assert losses[0] > 0.1 and losses[-50:].mean() < 0.01
+    ahead = problem.observe(state, data)["ahead"]
+    assert np.abs(ahead[:8] - data[recurrent.SEEN : recurrent.SEEN + 8]).mean() < 0.15
+
+
+# The mistakes.
+
+RIGHT = {
+    "Python while on a tracer": 192.0,
+    "range of a tracer": 32.0,
+    "branches of different types": 1.5,
+    "a carry that changes its shape": [0.0, 1.0, 2.0],
+    "a scan body that gives no pair": 6.0,
+    "grad through while_loop": 12.0,
+    "a side effect in the body": 4,
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_and_what_it_should_have_been_is_right(name):
+    mistake = MISTAKES[name]
+    np.testing.assert_allclose(mistake.right(), RIGHT[name])
+    if mistake.raises is None:
+        assert not np.array_equal(mistake.wrong(), RIGHT[name])
+    else:
+        with pytest.raises(mistake.raises) as caught:
+            mistake.wrong()
+        assert type(caught.value) is mistake.raises
+    wrong, right = provoke(mistake)
+    assert right.error is None and wrong.text != right.text
+    assert len(mistake.explanation) > 40 and mistake.explanation.endswith(".")
+
+
+# The page.
+
+
+def test_the_page_trains_races_and_shows_every_pair():
+    app = open_page("control_flow")
+    assert sum("= cond" in element.proto.body for element in app.get("html")) == 1
+    for name in PAIRS:
+        app.session_state["pair"] = name
+        settle(app.run())
+        assert any(text.value == PAIRS[name].about for text in app.markdown)
+    press(app, "Step")
+    run_until(app, lambda shown: shown["Step"] == "1")
+    assert float(numbers(app)["Loss"]) > 0
+    settle(next(button for button in app.button if button.key == "race_measure").click().run())
+    for _ in range(200):
+        if any("Taken at" in caption.value for caption in app.caption):
+            break
+        app.run()
+    assert any("Times as fast as the Python loop" in text.value for text in app.markdown)
