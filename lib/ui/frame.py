@@ -62,7 +62,7 @@ def _pages() -> dict[str, list[Any]]:
 def run() -> None:
     """The whole of `dashboard.py`."""
     st.set_page_config(page_icon=ICON, layout="wide")
-    page = st.navigation(_pages())
+    page = st.navigation(_pages(), expanded=True)
     style.inject()
     controls = shared_controls()
     st.session_state["_controls"] = controls

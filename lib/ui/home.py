@@ -36,6 +36,8 @@ NODES = {
     "jit(vmap(f))": ((455, 240), "jit_vmap", TRAIN),
     "grad(vmap(f))": ((455, 150), "", SERIES[1]),
     "jit(grad(vmap(f)))": ((715, 150), "jit_grad_vmap", TRAIN),
+    "any nesting": ((715, 60), "composition", TRAIN),
+    "the program": ((715, 240), "compilation", TRAIN),
     "training": ((935, 150), "training", SERIES[2]),
 }
 EDGES = [
@@ -45,6 +47,8 @@ EDGES = [
     ("vmap(f)", "jit(vmap(f))"),
     ("vmap(f)", "grad(vmap(f))"),
     ("grad(vmap(f))", "jit(grad(vmap(f)))"),
+    ("jit(grad(f))", "any nesting"),
+    ("jit(vmap(f))", "the program"),
     ("jit(grad(vmap(f)))", "training"),
 ]
 

@@ -34,6 +34,10 @@ _CSS = """
 .shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
 .shapes code { font-size: 1.15rem; }
 .shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
+[data-testid="stSidebarNavLink"] { padding: .05rem .5rem; } [data-testid="stSidebarNavItems"] li { margin: 0; }
+[data-testid="stSidebarNavLink"] p { line-height: 1.25; }
+[data-testid="stNavSectionHeader"] { padding-top: .2rem; padding-bottom: 0; }
+[data-testid="stSidebarNavItems"] { padding-top: 0; } [data-testid="stSidebarHeader"] { height: 2.2rem; margin: 0; }
 .types { font-size: 1rem; line-height: 1.7; background: none; color: inherit; }
 .types .batch, .types .derivative { color: #fff; border-radius: .25rem; padding: 0 .3rem; }
 .types .batch { background: #1F6FA8; } .types .derivative { background: #B04A00; }
