@@ -35,7 +35,6 @@ _CSS = """
 .shapes code { font-size: 1.15rem; }
 .shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
 [data-testid="stSidebarNavLink"] { padding: .05rem .5rem; } [data-testid="stSidebarNavItems"] li { margin: 0; }
-[data-testid="stSidebarNavLink"] p { line-height: 1.25; }
 [data-testid="stNavSectionHeader"] { padding-top: .2rem; padding-bottom: 0; }
 [data-testid="stSidebarNavItems"] { padding-top: 0; } [data-testid="stSidebarHeader"] { height: 2.2rem; margin: 0; }
 .types { font-size: 1rem; line-height: 1.7; background: none; color: inherit; }
