@@ -14,7 +14,7 @@ References:
 import streamlit as st
 
 from lib.measure import gradient_memory
-from lib.routines import custom_gradients, fixed_points
+from lib.routines import custom_gradients, fixed_points, pair_training
 from lib.routines.custom_gradient_mistakes import MISTAKES
 from lib.ui import frame, panels
 from lib.ui import gradients_view as view
@@ -37,12 +37,12 @@ panels.answer(view.draw_checks(name), device, custom_gradients.check_report, nam
 st.subheader("Live: a training through both", anchor=False)
 st.markdown(f"The same start, the same batches, the same rate. {pair.fails}")
 with st.expander("The loss and the step"):
-    panels.source(pair.loss, custom_gradients.PairTraining)
+    panels.source(pair.loss, pair_training.PairTraining)
 live(
-    "custom", custom_gradients.PairTraining(name, batch_size), controls, view.draw_run(name),
-    data=custom_gradients.pair_data(name, controls.seed), data_id=(name, controls.seed), pace="100",
+    "custom", pair_training.PairTraining(name, batch_size), controls, view.draw_run(name),
+    data=pair_training.pair_data(name, controls.seed), data_id=(name, controls.seed), pace="100",
 )  # fmt: skip
-panels.stages("custom", controls, "jit(grad(loss)), mended", custom_gradients.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
+panels.stages("custom", controls, "jit(grad(loss)), mended", pair_training.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
 
 st.subheader("A fixed point: unrolled and implicit", anchor=False)
 st.markdown(
