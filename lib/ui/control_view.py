@@ -196,7 +196,7 @@ def _draw_programs(programs: Programs) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
         st.markdown("**`f`**: one example, one branch")
-        program(programs.one, [""] * len(programs.one))
+        program(programs.one, [""] * len(programs.one), sources=False)
     with batch:
         st.markdown("**`vmap(f)`**: both branches, and `select_n`")
-        program(programs.batch, ["new" if mark == "new" else "" for mark in programs.marks])
+        program(programs.batch, ["new" if mark == "new" else "" for mark in programs.marks], sources=False)
