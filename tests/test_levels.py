@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from lib.measure import jaxprs, levels
+from lib.measure import compile_log, jaxprs, levels
 from lib.measure.levels import (
     MAX_EVALUATIONS,
     MAX_KEPT,
@@ -270,3 +270,13 @@ def test_each_compilation_is_its_own() -> None:
     for _ in range(2):
         levels.fresh(fun)(1.0)
     assert len(traces) == 2
+
+
+def test_another_seed_compiles_nothing() -> None:
+    stack = parse(PER_EXAMPLE)
+    first = report_level(SQUARED, stack, 4, 100)
+    compiled = compile_log.compilations()
+    other = report_level(SQUARED, stack, 4, 101)
+    assert compile_log.compilations() == compiled
+    assert first.stages is other.stages and not np.array_equal(first.numbers, other.numbers)
+    assert other.check.error < 1e-5

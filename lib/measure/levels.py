@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from lib.measure import jaxprs
-from lib.measure.stages import Stages, cut, stages_of
+from lib.measure.stages import Stages, cut, placed, stages_of
 from lib.routines import transforms
 from lib.routines.composition import Function
 from lib.routines.transforms import Signature, Stack
@@ -17,6 +18,7 @@ from lib.routines.transforms import Signature, Stack
 MAX_EVALUATIONS = 4000
 """Of the plain function, to check one value: some 50 ms of NumPy."""
 MAX_LINES = 250
+MAX_PROGRAMS = 64
 MAX_KEPT = 4096
 """Numbers of a value that are kept for comparison with another stack's."""
 
@@ -165,20 +167,32 @@ def fresh(fun: Callable) -> Any:
     return jax.jit(lambda *args: fun(*args))
 
 
+@lru_cache(maxsize=MAX_PROGRAMS)
+def _compiled(function: Function, stack: Stack, batch_size: int, device: jax.Device) -> tuple[Any, Stages]:
+    """A stack jitted, and what it compiles to: the same for every seed, which changes the numbers alone."""
+    signature = level_signature(function, stack, batch_size)
+    jitted = fresh(transforms.apply(function.fun, stack))
+    stages = stages_of(jitted, *placed(_shapes(signature.inputs), device))
+    return jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+
+
 def report_level(function: Function, stack: Stack, batch_size: int, seed: int) -> Report:
     """Compiles a stack that JAX takes, runs it, and checks its value."""
-    fun = transforms.apply(function.fun, stack)
-    args = jax.device_put(level_arguments(function, stack, batch_size, seed))
-    jitted = fresh(fun)
-    stages = stages_of(jitted, *args)
+    args, device = _on_default_device(level_arguments(function, stack, batch_size, seed))
+    jitted, stages = _compiled(function, stack, batch_size, device)
     value = jax.device_get(jitted(*args))
     leaves = jax.tree.leaves(value)
     numbers = np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.empty(0)
     return Report(
-        stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo)),
-        value_text(value), numbers.astype(np.float32) if len(numbers) <= MAX_KEPT else None,
+        stages, value_text(value), numbers.astype(np.float32) if len(numbers) <= MAX_KEPT else None,
         check_value(function, stack, batch_size, seed, value),
     )  # fmt: skip
+
+
+def _on_default_device(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], jax.Device]:
+    """Arguments on the device that this thread computes on, and which one that is."""
+    (device,) = jax.device_put(np.float32(0)).devices()
+    return jax.device_put(args, device), device
 
 
 def check_value(function: Function, stack: Stack, batch_size: int, seed: int, value: Any) -> Check:
@@ -194,7 +208,8 @@ def check_value(function: Function, stack: Stack, batch_size: int, seed: int, va
         return Check(batch_size, evaluations, 0.0, f"the differences would take {evaluations:,} evaluations")
     args = level_arguments(function, stack, size, seed)
     if size < batch_size:
-        value = jax.device_get(fresh(transforms.apply(function.fun, stack))(*args))
+        there, device = _on_default_device(args)
+        value = jax.device_get(_compiled(function, stack, size, device)[0](*there))
     with np.errstate(all="ignore"):
         oracle = transforms.plain(function.numpy, stack)(*jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), args))
         return Check(size, evaluations, relative_error(value, oracle))
