@@ -29,6 +29,7 @@ BENCHMARKS = {
     "hostile": ("hostile", ()),
     "stacks": ("stacks", ()),
     "steady": ("steady", ()),
+    "next-steps": ("next_steps", ()),
 }
 """Each by its name: a module of this folder, and what its `run` is called with."""
 

@@ -1,0 +1,61 @@
+"""The next-steps lessons: what the libraries cost, what scan gains, how soon two processes train."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from statistics import median
+
+from report import Figure, at_least, at_most
+
+from lib.live.devices import devices
+from lib.live.workers import Job, worker_commands
+from lib.measure.control_flow import training_race
+from lib.measure.state_libraries import library_costs
+from lib.routines.state_libraries import LIBRARIES
+
+BATCH_SIZE, LEARNING_RATE, SEED = 32, 0.03, 0
+ROUNDS = 3
+
+
+def libraries() -> list[Figure]:
+    device = next(iter(devices().values()))
+    own, shares = defaultdict(list), []
+    for _ in range(ROUNDS):
+        for record in library_costs(device, tuple(LIBRARIES), BATCH_SIZE, SEED):
+            if record["phase"] == "own":
+                own[record["label"]].append(record["ms"])
+            elif record["phase"] == "overhead" and record["share"] is not None:
+                shares.append(record["share"])
+    plain, *others = own
+    ratios = ", ".join(f"{name} {median(own[name]) / median(own[plain]):.2f}" for name in others)
+    figures = [
+        Figure(f"a step, each library's own jit / the plain pytree's ({1e3 * median(own[plain]):.0f} µs)", ratios)
+    ]
+    if shares:
+        figures.append(at_most("our interface adds to a step", 100 * median(shares), 2, "%"))
+    return figures
+
+
+def loops() -> list[Figure]:
+    device = next(iter(devices().values()))
+    rates = defaultdict(list)
+    for record in training_race(device, BATCH_SIZE, LEARNING_RATE, SEED):
+        rates[record["loop"]].append(record["steps_per_s"])
+    python, *rolled = rates
+    return [
+        at_least(f"training by {name} / by {python}", median(rates[name]) / median(rates[python]), 5, "times")
+        for name in rolled
+    ]
+
+
+def processes() -> list[Figure]:
+    job = Job(worker_commands(BATCH_SIZE, LEARNING_RATE, SEED))
+    while (report := job.look()).active and report.first_loss_s is None:
+        time.sleep(0.05)
+    job.stop()
+    return [at_most("two processes: press until the first loss", report.first_loss_s or float("inf"), 15, "s")]
+
+
+def run() -> list[Figure]:
+    return [*libraries(), *loops(), *processes()]
