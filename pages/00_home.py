@@ -10,10 +10,12 @@ References:
 
 import streamlit as st
 
+from lib.lessons.home import view as home
+from lib.lessons.training import routine as training
+from lib.lessons.training import view
 from lib.live.run import Snapshot
-from lib.routines import datasets, networks, training
-from lib.ui import frame, home
-from lib.ui import training_view as view
+from lib.routines import datasets, networks
+from lib.ui import frame
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

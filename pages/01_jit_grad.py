@@ -12,14 +12,14 @@ References:
 import numpy as np
 import streamlit as st
 
+from lib.lessons.jit_grad import measure as measured
+from lib.lessons.jit_grad import routine as descent
+from lib.lessons.jit_grad.functions import FUNCTIONS, Name, Typed, formulas, function_of, parse_number
+from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.live.run import Snapshot
-from lib.measure import experiments
-from lib.routines import compilation, descent
-from lib.routines.functions import FUNCTIONS, Name, Typed, formulas, function_of, parse_number
-from lib.routines.mistakes import JIT_GRAD
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
-from lib.ui.typed_view import TYPED, typed
+from lib.ui.typed_input import TYPED, typed
 
 controls = frame.begin(__doc__)
 
@@ -182,9 +182,9 @@ def draw_timings(records: list) -> None:
 
 panels.measure(
     "grad", controls, draw_timings, "Traces, lowers, compiles and runs the gradient from nothing, and runs it eagerly.",
-    experiments.gradient_phases, name, point, constants,
+    measured.gradient_phases, name, point, constants,
 )  # fmt: skip
-panels.stages("grad", controls, "jit(grad(f))", compilation.gradient, name)
+panels.stages("grad", controls, "jit(grad(f))", descent.gradient, name)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(
@@ -198,4 +198,4 @@ st.markdown(
 """
 )
 st.subheader("Break it", anchor=False)
-panels.break_it("grad", JIT_GRAD)
+panels.break_it("grad", MISTAKES)

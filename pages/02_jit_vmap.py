@@ -11,14 +11,14 @@ References:
 
 import streamlit as st
 
+from lib.lessons.jit_vmap import measure as measured
+from lib.lessons.jit_vmap import routine as batching
+from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
-from lib.measure import experiments
-from lib.routines import batching, compilation
-from lib.routines.mistakes import JIT_VMAP
 from lib.routines.typed import check, parse, parse_shape
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
-from lib.ui.typed_view import TYPED, typed, understood
+from lib.ui.typed_input import TYPED, typed, understood
 
 AXES = ["None", "0", "1"]
 SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
@@ -96,9 +96,9 @@ def draw_sweep(records: list) -> None:
 panels.measure(
     "sweep", controls, draw_sweep,
     f"Every power of two up to Batch size ({controls.batch_size:,}), each way blocked and timed in turns.",
-    experiments.batching_sweep, name, controls.batch_size,
+    measured.batching_sweep, name, controls.batch_size,
 )  # fmt: skip
-panels.stages("vmap", controls, "jit(vmap(f))", compilation.batched, name, controls.batch_size)
+panels.stages("vmap", controls, "jit(vmap(f))", batching.mapped, name, controls.batch_size)
 
 st.subheader("Live: many models trained at once", anchor=False)
 st.markdown(
@@ -137,4 +137,4 @@ st.markdown(
 """
 )
 st.subheader("Break it", anchor=False)
-panels.break_it("vmap", JIT_VMAP)
+panels.break_it("vmap", MISTAKES)

@@ -12,11 +12,10 @@ References:
 import numpy as np
 import streamlit as st
 
+from lib.lessons.jit_grad_vmap import measure as measured
+from lib.lessons.jit_grad_vmap import routine as regression
+from lib.lessons.jit_grad_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
-from lib.measure import experiments
-from lib.routines import compilation
-from lib.routines import linear_regression as regression
-from lib.routines.mistakes import JIT_GRAD_VMAP
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
 
@@ -94,9 +93,9 @@ def draw_timings(records: list) -> None:
 
 panels.measure(
     "ways", controls, draw_timings, f"The ways above on {batch_size:,} examples, blocked, in turns.",
-    experiments.gradient_ways, batch_size, seed,
+    measured.gradient_ways, batch_size, seed,
 )  # fmt: skip
-panels.stages("ways", controls, "jit(grad(vmap(loss)))", compilation.batch_gradient, batch_size)
+panels.stages("ways", controls, "jit(grad(vmap(loss)))", regression.batch_gradient, batch_size)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(
@@ -110,4 +109,4 @@ st.markdown(
 """
 )
 st.subheader("Break it", anchor=False)
-panels.break_it("ways", JIT_GRAD_VMAP)
+panels.break_it("ways", MISTAKES)

@@ -11,11 +11,12 @@ References:
 
 import streamlit as st
 
+from lib.lessons.training import measure as measured
+from lib.lessons.training import routine as training
+from lib.lessons.training import view
 from lib.live.run import AXES, Snapshot
-from lib.measure import experiments
-from lib.routines import compilation, networks, problem, training
+from lib.routines import networks, problem
 from lib.ui import charts, frame, panels
-from lib.ui import training_view as view
 from lib.ui.live_view import live
 from lib.ui.style import quantity
 
@@ -77,10 +78,10 @@ st.subheader("Timings", anchor=False)
 panels.measure(
     "training", controls, lambda records: charts.timings("One training step, by phases", records),
     "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
-    experiments.train_step_phases, task, dataset.arrays, controls.seed,
+    measured.train_step_phases, task, dataset.arrays, controls.seed,
     about=(task, controls.seed),
 )  # fmt: skip
-panels.stages("training", controls, "jit(train_step)", compilation.training_step, task)
+panels.stages("training", controls, "jit(train_step)", training.training_step, task)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

@@ -11,12 +11,12 @@ References:
 
 import streamlit as st
 
+from lib.lessons.composition import measure as measured
+from lib.lessons.composition import routine as composition
+from lib.lessons.composition import transforms, view
+from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS
 from lib.live.run import Snapshot
-from lib.measure import experiments
-from lib.routines import composition, transforms
-from lib.routines.composition import COMPARISONS, FUNCTIONS
 from lib.ui import charts, frame, panels
-from lib.ui import stack_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)
@@ -77,12 +77,12 @@ compared = view.compare(subject, pair, controls) if pair else ()
 st.subheader("Timings", anchor=False)
 panels.measure(
     "stack", controls, view.draw_times(accepted), "Every level above: compiled from nothing, then called in turns, blocked.",
-    experiments.stack_times, function, accepted, controls.batch_size, controls.seed,
+    measured.stack_times, function, accepted, controls.batch_size, controls.seed,
 )  # fmt: skip
 if compared:
     panels.measure(
         "pair", controls, view.draw_times(compared), "The pair: compiled from nothing, then called in turns, blocked.",
-        experiments.stack_times, subject, compared, controls.batch_size, controls.seed,
+        measured.stack_times, subject, compared, controls.batch_size, controls.seed,
     )  # fmt: skip
 
 st.subheader("What to notice", anchor=False)

@@ -12,14 +12,16 @@ References:
 
 import streamlit as st
 
+from lib.lessons.compilation import fresh_start
+from lib.lessons.compilation import measure as measured
+from lib.lessons.compilation import routine as compilation
+from lib.lessons.compilation import view as compiled
+from lib.lessons.compilation.mistakes import MISTAKES
+from lib.lessons.training import view
 from lib.live.run import Snapshot
-from lib.measure import experiments, fresh_start
 from lib.measure.stages import stages_and_value, take_stages
-from lib.routines import compilation, datasets
-from lib.routines.mistakes import COMPILATION
-from lib.ui import compilation_view as compiled
+from lib.routines import datasets
 from lib.ui import frame, panels
-from lib.ui import training_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)
@@ -59,7 +61,7 @@ routine = compilation.ROUTINES[name]
 panels.source(*routine.sources, take_stages, label=f"The routine, `{name}`, and how it is compiled ahead of time")
 panels.measure(
     "timeline", controls, compiled.draw_timeline, f"`jit({name})` from nothing, for batch size {batch_size:,}.",
-    experiments.stage_timeline, name, batch_size, depth,
+    measured.stage_timeline, name, batch_size, depth,
 )  # fmt: skip
 panels.answer(
     compiled.draw_stages, controls.device, stages_and_value, compilation.routine, name,
@@ -82,7 +84,7 @@ with st.expander("The programs"):
 panels.measure(
     "lengths", controls, compiled.draw_lengths,
     "Python's `for` against a loop inside the program, n doubling. A kind that took 1.5 s to compile is not made longer.",
-    experiments.compile_sweep, batch_size,
+    measured.compile_sweep, batch_size,
 )  # fmt: skip
 
 st.subheader("Static, donated, exported, kept", anchor=False)
@@ -99,7 +101,7 @@ with left:
     panels.source(fresh_start.unrolled)
     panels.measure(
         "starts", controls, compiled.draw_starts, "Two starts of Python and JAX on the CPU, some seconds.",
-        experiments.fresh_starts,
+        measured.fresh_starts,
     )  # fmt: skip
 with right:
     st.markdown(
@@ -115,7 +117,7 @@ st.subheader("A call returns before its result is there", anchor=False)
 panels.measure(
     "dispatch", controls, compiled.draw_dispatch,
     "`jit(matmul)`, blocked until the result is there, and not blocked: until the call returns. In turns.",
-    experiments.dispatch_sweep,
+    measured.dispatch_sweep,
 )  # fmt: skip
 
 st.subheader("How much of this machine is used", anchor=False)
@@ -126,7 +128,7 @@ st.markdown(
 panels.measure(
     "roofline", controls, compiled.draw_roofline,
     f"Peak and bandwidth of {controls.device_name}, then each routine at batch size {batch_size:,}.",
-    experiments.roofline, batch_size, depth,
+    measured.roofline, batch_size, depth,
 )  # fmt: skip
 
 st.subheader("What to notice", anchor=False)
@@ -144,4 +146,4 @@ st.markdown(
 """
 )
 st.subheader("Break it", anchor=False)
-panels.break_it("compilation", COMPILATION)
+panels.break_it("compilation", MISTAKES)

@@ -14,11 +14,12 @@ References:
 
 import streamlit as st
 
-from lib.measure import pytree_timings
-from lib.routines import datasets, pytrees, random_keys
-from lib.routines.pytree_mistakes import MISTAKES
+from lib.lessons.pytrees import measure as pytree_timings
+from lib.lessons.pytrees import random_keys, view
+from lib.lessons.pytrees import routine as pytrees
+from lib.lessons.pytrees.mistakes import MISTAKES
+from lib.routines import datasets
 from lib.ui import frame, panels
-from lib.ui import pytrees_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

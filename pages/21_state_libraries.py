@@ -13,12 +13,12 @@ References:
 
 import streamlit as st
 
-from lib.measure.state_libraries import DATA, library_costs
+from lib.lessons.state_libraries import common, view
+from lib.lessons.state_libraries.measure import DATA, library_costs
+from lib.lessons.state_libraries.mistakes import mistakes_of
+from lib.lessons.state_libraries.routine import Libraries
 from lib.routines import datasets
-from lib.routines.state_libraries import Libraries, common
-from lib.routines.state_libraries.mistakes import mistakes_of
 from lib.ui import frame, panels
-from lib.ui import state_libraries_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

@@ -13,11 +13,11 @@ References:
 
 import streamlit as st
 
-from lib.measure import gradient_memory
-from lib.routines import custom_gradients, fixed_points, pair_training
-from lib.routines.custom_gradient_mistakes import MISTAKES
+from lib.lessons.custom_gradients import fixed_points, pair_training, view
+from lib.lessons.custom_gradients import measure as gradient_memory
+from lib.lessons.custom_gradients import routine as custom_gradients
+from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.ui import frame, panels
-from lib.ui import gradients_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

@@ -12,11 +12,11 @@ References:
 
 import streamlit as st
 
+from lib.lessons.control_flow import measure as measured
+from lib.lessons.control_flow import recurrent, view
+from lib.lessons.control_flow import routine as control_flow
+from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.live.run import Snapshot
-from lib.measure import control_flow as measured
-from lib.routines import control_flow, recurrent
-from lib.routines.control_mistakes import MISTAKES
-from lib.ui import control_view as view
 from lib.ui import frame, panels
 from lib.ui.live_view import live
 

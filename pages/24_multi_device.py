@@ -13,12 +13,12 @@ References:
 import jax
 import streamlit as st
 
+from lib.lessons.multi_device import many_devices, processes_view, view, worker
+from lib.lessons.multi_device import measure as collectives
+from lib.lessons.multi_device import routine as sharding
+from lib.lessons.multi_device.mistakes import MISTAKES
 from lib.live.devices import CPUS
-from lib.measure import collectives
-from lib.routines import many_devices, sharding, worker
-from lib.routines.sharding_mistakes import MISTAKES
-from lib.ui import frame, panels, processes_view
-from lib.ui import sharding_view as view
+from lib.ui import frame, panels
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

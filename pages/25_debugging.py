@@ -14,13 +14,13 @@ References:
 
 import streamlit as st
 
+from lib.lessons.debugging import routine as debugging
+from lib.lessons.debugging import view
+from lib.lessons.debugging.measure import tool_costs
+from lib.lessons.debugging.terminal import main as terminal_program
+from lib.lessons.debugging.terminal import step as terminal_step
 from lib.live.run import Snapshot
-from lib.measure.debugging import tool_costs
-from lib.measure.terminal import main as terminal_program
-from lib.measure.terminal import step as terminal_step
-from lib.routines import debugging
 from lib.ui import charts, frame, panels
-from lib.ui import debugging_view as view
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)

@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> int:
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
         ("mypy", "--no-error-summary"),
-        ("importlinter.cli",),
+        ("lint-imports", "--no-logo"),
     ]
-    failed = [check[0] for check in checks if call(PYTHON, "-m", *check, check=False)]
+    failed = [name for name, *options in checks if call(PYTHON.parent / name, *options, check=False)]
     workers = () if "-n" in arguments else ("-n", "2", "--dist", "loadfile")
     failed += ["pytest"] if call(PYTHON, "-m", "pytest", *workers, *arguments, check=False) else []
     if failed:

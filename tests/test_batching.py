@@ -1,4 +1,4 @@
-"""`lib/routines/batching.py`: every batched function equals a Python loop over its examples."""
+"""`lib/lessons/jit_vmap/routine.py`: every batched function equals a Python loop over its examples."""
 
 import itertools
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lib.lessons.jit_vmap import routine as batching
+from lib.lessons.jit_vmap.routine import CURVES, EXAMPLES, FUNCTIONS, RIVALS, Ensemble, arguments, batched, try_axes
 from lib.live.devices import devices
-from lib.routines import batching
-from lib.routines.batching import CURVES, EXAMPLES, FUNCTIONS, RIVALS, Ensemble, arguments, batched, try_axes
 from lib.routines.problem import train_steps
 
 CPU = devices()["cpu:0"]

@@ -1,4 +1,4 @@
-"""`lib/measure/collectives.py`: counted on programs whose collectives are known."""
+"""`lib/lessons/multi_device/measure.py`: counted on programs whose collectives are known."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lib.lessons.multi_device.many_devices import ManyDevices
+from lib.lessons.multi_device.measure import LARGE, Collective, collectives, device_sweep, programs
+from lib.lessons.multi_device.routine import JIT, PMAP, SHARD_MAP, SINGLE, Layout
 from lib.live.devices import devices
-from lib.measure.collectives import LARGE, Collective, collectives, device_sweep, programs
-from lib.routines.many_devices import ManyDevices
-from lib.routines.sharding import JIT, PMAP, SHARD_MAP, SINGLE, Layout
 
 CPU = devices()["cpu:0"]
 MESH = Mesh(np.array(jax.devices("cpu")[:4]), ("x",), axis_types=(AxisType.Auto,))

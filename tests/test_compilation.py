@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax import export
 
-from lib.measure import experiments
-from lib.measure.jit_cache import AGAIN, FOUND, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, POWERS, JitCache
+from lib.lessons.compilation import measure as experiments
+from lib.lessons.compilation import routine as compilation
+from lib.lessons.compilation.jit_cache import AGAIN, FOUND, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, POWERS, JitCache
 from lib.measure.stages import stages_and_value, stages_of
-from lib.routines import compilation
 
 DEVICE = jax.devices()[0]
 TYPES = compilation.argument_types(8)

@@ -1,4 +1,4 @@
-"""`lib/routines/composition.py`: functions to stack on, typed ones too, and the descent along a stack's gradient."""
+"""`lib/lessons/composition/routine.py`: functions to stack on, typed ones too, and the descent along a stack's gradient."""
 
 from itertools import pairwise
 
@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from lib.measure.levels import report_level, trace_levels
-from lib.routines import composition, transforms, typed
-from lib.routines.composition import (
+from lib.lessons.composition import routine as composition
+from lib.lessons.composition import transforms
+from lib.lessons.composition.levels import report_level, trace_levels
+from lib.lessons.composition.routine import (
     CURVES,
     FUNCTIONS,
     Gradient,
@@ -17,7 +18,8 @@ from lib.routines.composition import (
     typed_function,
     with_default_axes,
 )
-from lib.routines.transforms import expression, parse
+from lib.lessons.composition.transforms import expression, parse
+from lib.routines import typed
 from lib.routines.typed import TextError
 
 SQUARED = FUNCTIONS["squared loss"]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_pages import numbers, open_page, press, run_until, settle
 
-from lib.measure.control_flow import TURNS, cond_and_vmap, length_sweep, training_race
-from lib.routines import control_flow, recurrent
-from lib.routines.control_flow import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
-from lib.routines.control_mistakes import MISTAKES
+from lib.lessons.control_flow import recurrent
+from lib.lessons.control_flow import routine as control_flow
+from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep, training_race
+from lib.lessons.control_flow.mistakes import MISTAKES
+from lib.lessons.control_flow.routine import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
 from lib.routines.mistakes import provoke
 from lib.routines.problem import train_steps
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from lib.measure import gradient_memory
-from lib.routines import custom_gradient_mistakes, fixed_points
-from lib.routines.custom_gradient_mistakes import MISTAKES
-from lib.routines.custom_gradients import GRID, PAIRS, agrees, check_report, clip_gradient, curves
+from lib.lessons.custom_gradients import fixed_points
+from lib.lessons.custom_gradients import measure as gradient_memory
+from lib.lessons.custom_gradients import mistakes as custom_gradient_mistakes
+from lib.lessons.custom_gradients.mistakes import MISTAKES
+from lib.lessons.custom_gradients.pair_training import PairTraining, gradient_of_a_batch, pair_data
+from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, clip_gradient, curves
 from lib.routines.mistakes import provoke
-from lib.routines.pair_training import PairTraining, gradient_of_a_batch, pair_data
 from lib.routines.problem import train_steps
 
 DEVICE = jax.devices()[0]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from test_pages import numbers, open_page, pick, press, run_until, settle
 
-from lib.measure import terminal
-from lib.measure.debugging import run_in_a_terminal, tool_costs, use_tool_alone
+from lib.lessons.debugging import routine as debugging
+from lib.lessons.debugging import terminal
+from lib.lessons.debugging import tools as debug_tools
+from lib.lessons.debugging.measure import run_in_a_terminal, tool_costs, use_tool_alone
+from lib.lessons.debugging.mistakes import MISTAKES
+from lib.lessons.debugging.nan_hunt import Step, first_bad, hunt
+from lib.lessons.debugging.tools import TOOLS, use_tool
 from lib.measure.jaxprs import equations_of
-from lib.measure.nan_hunt import Step, first_bad, hunt
-from lib.routines import debug_tools, debugging
-from lib.routines.debug_tools import TOOLS, use_tool
-from lib.routines.gallery import MISTAKES
 from lib.routines.mistakes import provoke
 from lib.routines.problem import train_steps
 

@@ -1,4 +1,4 @@
-"""`lib/routines/descent.py`: descent from many points equals a loop in NumPy over one after the other."""
+"""`lib/lessons/jit_grad/routine.py`: descent from many points equals a loop in NumPy over one after the other."""
 
 from functools import partial
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.measure import compile_log
-from lib.routines.descent import (
+from lib.lessons.jit_grad.functions import FUNCTIONS, Typed
+from lib.lessons.jit_grad.routine import (
     CURVES,
     DRAWN,
     Descent,
@@ -18,7 +18,7 @@ from lib.routines.descent import (
     gradient_report,
     surface,
 )
-from lib.routines.functions import FUNCTIONS, Typed
+from lib.measure import compile_log
 from lib.routines.problem import train_steps
 
 ONE = [name for name, function in FUNCTIONS.items() if len(function.variables) == 1]

@@ -1,11 +1,11 @@
-"""`lib/measure/experiments.py`: which records there are; no absolute time is asserted."""
+"""`lib/lessons/composition/measure.py`: which records there are; no absolute time is asserted."""
 
 import pytest
 
+from lib.lessons.composition import measure as experiments
+from lib.lessons.composition.routine import FUNCTIONS, typed_function
+from lib.lessons.composition.transforms import parse
 from lib.live.devices import devices
-from lib.measure import experiments
-from lib.routines.composition import FUNCTIONS, typed_function
-from lib.routines.transforms import parse
 
 CPU = devices()["cpu:0"]
 

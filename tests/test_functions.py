@@ -1,4 +1,4 @@
-"""`lib/routines/functions.py`: every gradient in three ways, and what its page promises of it."""
+"""`lib/lessons/jit_grad/functions.py`: every gradient in three ways, and what its page promises of it."""
 
 import inspect
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.routines.functions import (
+from lib.lessons.jit_grad.functions import (
     FUNCTIONS,
     Typed,
     central_difference,

@@ -5,7 +5,7 @@ import time
 import pytest
 from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
 
-from lib.routines.custom_gradients import PAIRS
+from lib.lessons.custom_gradients.routine import PAIRS
 
 
 def shown(app) -> str:

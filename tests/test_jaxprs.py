@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lib.lessons.composition import routine as composition
+from lib.lessons.composition import transforms
+from lib.lessons.composition.levels import level_signature
+from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS, typed_function
+from lib.lessons.composition.transforms import parse
 from lib.measure import jaxprs
 from lib.measure.jaxprs import CHANGED, MAX_EQUATIONS, MAX_NODES, MAX_NUMBERS, NEW, SAME, TooLarge
-from lib.measure.levels import level_signature
-from lib.routines import composition, transforms
-from lib.routines.composition import COMPARISONS, FUNCTIONS, typed_function
-from lib.routines.transforms import parse
 
 BATCH_SIZE = 2
 
@@ -92,7 +93,7 @@ def test_the_origin_is_a_line_of_the_function_itself(name: str, stack: str) -> N
     assert found
     for line in found:
         file_name, _, number = line.origin.partition(":")
-        assert file_name == "composition.py" and begin < int(number) < begin + len(source)
+        assert file_name == "composition/routine.py" and begin < int(number) < begin + len(source)
         assert line.source == file[int(number) - 1].strip()
 
 

@@ -1,4 +1,4 @@
-"""`lib/measure/levels.py`: every prefix of a stack traced, refused with a reason, and its value checked."""
+"""`lib/lessons/composition/levels.py`: every prefix of a stack traced, refused with a reason, and its value checked."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from lib.measure import compile_log, jaxprs, levels
-from lib.measure.levels import (
+from lib.lessons.composition import levels, transforms
+from lib.lessons.composition.levels import (
     MAX_EVALUATIONS,
     MAX_KEPT,
     MAX_LINES,
@@ -19,9 +19,9 @@ from lib.measure.levels import (
     trace_levels,
     value_text,
 )
-from lib.routines import transforms
-from lib.routines.composition import BROKEN, FUNCTIONS, typed_function
-from lib.routines.transforms import Leaf, expression, parse
+from lib.lessons.composition.routine import BROKEN, FUNCTIONS, typed_function
+from lib.lessons.composition.transforms import Leaf, expression, parse
+from lib.measure import compile_log, jaxprs
 
 SQUARED = FUNCTIONS["squared loss"]
 PER_EXAMPLE = "jit(vmap(grad(f), in_axes=(None, 0, 0)))"

@@ -1,11 +1,11 @@
-"""`lib/routines/linear_regression.py`: one gradient in four ways, and SGD on it."""
+"""`lib/lessons/jit_grad_vmap/routine.py`: one gradient in four ways, and SGD on it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.routines.linear_regression import (
+from lib.lessons.jit_grad_vmap.routine import (
     EXAMPLES,
     FEATURES,
     NOISE,

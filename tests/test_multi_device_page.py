@@ -4,8 +4,8 @@ import time
 
 from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
 
-from lib.live.workers import LINE
-from lib.routines.sharding_mistakes import MISTAKES
+from lib.lessons.multi_device.mistakes import MISTAKES
+from lib.lessons.multi_device.processes import LINE
 
 
 def test_a_batch_that_does_not_divide_is_explained_and_the_single_device_goes_on() -> None:

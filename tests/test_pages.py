@@ -8,9 +8,9 @@ import pytest
 from conftest import ROOT
 from streamlit.testing.v1 import AppTest
 
-from lib.routines import linear_regression
-from lib.routines.functions import FUNCTIONS
-from lib.routines.presets import PRESETS
+from lib.lessons.jit_grad.functions import FUNCTIONS
+from lib.lessons.jit_grad_vmap import routine as linear_regression
+from lib.lessons.training.presets import PRESETS
 from lib.ui import frame
 
 FILES = frame.page_files()

@@ -1,4 +1,4 @@
-"""`lib/routines/presets.py`: the good ones learn and the bad ones fail, each in the way that it says."""
+"""`lib/lessons/training/presets.py`: the good ones learn and the bad ones fail, each in the way that it says."""
 
 from functools import cache
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_networks import in_double, numpy_forward, numpy_loss
 
+from lib.lessons.training.presets import DEFAULTS, PRESETS
+from lib.lessons.training.routine import OPTIMIZERS, Training
 from lib.routines.datasets import NAMES, load
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
-from lib.routines.presets import DEFAULTS, PRESETS
 from lib.routines.problem import train_steps
-from lib.routines.training import OPTIMIZERS, Training
 
 
 @cache

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from support import DATA, LossBreaks, Mean, mean_loop
 
+from lib.lessons.jit_grad.functions import FUNCTIONS
+from lib.lessons.jit_grad.routine import Descent
+from lib.lessons.jit_grad_vmap.routine import LinearRegression, regression_data
+from lib.lessons.jit_vmap.routine import Ensemble, sine_data
 from lib.measure import compile_log
-from lib.routines.batching import Ensemble, sine_data
-from lib.routines.descent import Descent
-from lib.routines.functions import FUNCTIONS
-from lib.routines.linear_regression import LinearRegression, regression_data
 from lib.routines.problem import MAX_METRIC_VALUES, MAX_STEPS, capacity, new_state, train_steps
 
 TRACES = []

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of
 
+from lib.lessons.training.routine import Training
 from lib.live.devices import devices
 from lib.live.program import compute_chunk, request_program, shapes_of, start_state, steps_key
 from lib.measure import compile_log
 from lib.routines.datasets import load
 from lib.routines.networks import Network
 from lib.routines.problem import train_steps
-from lib.routines.training import Training
 
 CPU = devices()["cpu:0"]
 

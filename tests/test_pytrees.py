@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lib.measure import pytree_timings
-from lib.routines import datasets, pytree_mistakes, pytrees
+from lib.lessons.pytrees import measure as pytree_timings
+from lib.lessons.pytrees import mistakes as pytree_mistakes
+from lib.lessons.pytrees import routine as pytrees
+from lib.lessons.pytrees.mistakes import MISTAKES
+from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import forward, init_params
 from lib.routines.problem import train_steps
-from lib.routines.pytree_mistakes import MISTAKES
 
 DEVICE = jax.devices()[0]
 

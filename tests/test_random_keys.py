@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from lib.routines import random_keys
+from lib.lessons.pytrees import random_keys
+from lib.lessons.pytrees.random_keys import FIRST_TREE, MAX_KEYS, Node, grown, key_report, program_of
 from lib.routines.problem import train_steps
-from lib.routines.random_keys import FIRST_TREE, MAX_KEYS, Node, grown, key_report, program_of
 
 
 def keys_made_by(program):

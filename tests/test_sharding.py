@@ -1,4 +1,4 @@
-"""`lib/routines/sharding.py` and `many_devices.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
+"""`lib/lessons/multi_device/routine.py` and `many_devices.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
 
 import inspect
 import threading
@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from support import eventually, program_of
 
-from lib.live.devices import devices
-from lib.live.program import compute_chunk, start_state
-from lib.live.run import LiveRun, Spec, Status
-from lib.routines import many_devices, sharding, sharding_mistakes
-from lib.routines.many_devices import ManyDevices
-from lib.routines.mistakes import provoke
-from lib.routines.sharding import (
+from lib.lessons.multi_device import many_devices
+from lib.lessons.multi_device import mistakes as sharding_mistakes
+from lib.lessons.multi_device import routine as sharding
+from lib.lessons.multi_device.many_devices import ManyDevices
+from lib.lessons.multi_device.mistakes import MISTAKES
+from lib.lessons.multi_device.routine import (
     BATCH_AXES,
     HIDDEN_AXES,
     JIT,
@@ -27,7 +26,10 @@ from lib.routines.sharding import (
     mesh_shapes,
     wave_data,
 )
-from lib.routines.sharding_mistakes import MISTAKES
+from lib.live.devices import devices
+from lib.live.program import compute_chunk, start_state
+from lib.live.run import LiveRun, Spec, Status
+from lib.routines.mistakes import provoke
 
 CPU = devices()["cpu:0"]
 DATA = wave_data(0)

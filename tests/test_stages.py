@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lib.lessons.compilation import routine as compilation
+from lib.lessons.training.routine import Training
 from lib.live.devices import devices
 from lib.measure import compile_log
 from lib.measure.jaxprs import equations_of
@@ -21,9 +23,7 @@ from lib.measure.stages import (
     stages_made,
     stages_of,
 )
-from lib.routines import compilation
 from lib.routines.networks import Network
-from lib.routines.training import Training
 
 
 def matmul(a, b):
@@ -192,7 +192,7 @@ def test_a_long_text_is_cut_at_a_line_and_says_so():
     [
         (compilation.gradient, ("Rosenbrock",), "multiply"),
         (compilation.gradient, ("squared difference",), "multiply"),
-        (compilation.batched, ("affine(w, b, x)", 4), "dot_general"),
+        (compilation.batching.mapped, ("affine(w, b, x)", 4), "dot_general"),
         (compilation.batch_gradient, (2048,), "dot_general"),
         (compilation.training_step, (Training(Network(2, 1), 2, "surface", "Adam", 8),), "tanh"),
         (compilation.training_step, (Training(Network(8, 10), 10, "digits", "SGD", 1),), "exponential"),

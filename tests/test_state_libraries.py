@@ -10,14 +10,16 @@ import pytest
 from conftest import ROOT
 from test_pages import numbers, open_page, press, run_until
 
-from lib.measure import state_libraries as costs
+from lib.lessons.state_libraries import common
+from lib.lessons.state_libraries import measure as costs
+from lib.lessons.state_libraries import routine as state_libraries
+from lib.lessons.state_libraries.mistakes import mistakes_of
+from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, Libraries, load
 from lib.measure.stages import stages_made
-from lib.routines import datasets, state_libraries
+from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import batched_forward, init_params
 from lib.routines.problem import train_steps
-from lib.routines.state_libraries import LIBRARIES, PLAIN, Libraries, common, load
-from lib.routines.state_libraries.mistakes import mistakes_of
 
 DEVICE = jax.devices()[0]
 NAMES = tuple(LIBRARIES)
@@ -156,9 +158,9 @@ def forget(monkeypatch):
 
 def without(name, package, forget, monkeypatch):
     """Lets the import of a library fail as if it were not installed."""
-    module = f"{state_libraries.__name__}.{LIBRARIES[name].module}"
+    module = f"{state_libraries.__package__}.{LIBRARIES[name].module}"
     forget(module)
-    monkeypatch.delattr(state_libraries, LIBRARIES[name].module, raising=False)
+    monkeypatch.delattr(sys.modules[state_libraries.__package__], LIBRARIES[name].module, raising=False)
 
     class Missing:
         def find_spec(self, wanted, path=None, target=None):
@@ -213,8 +215,9 @@ def test_the_page_shows_how_far_the_losses_are_apart():
 def test_the_libraries_are_imported_when_the_page_is_opened_and_not_before():
     code = (
         "import sys; sys.path.insert(0, '.');"
-        "import lib.routines.state_libraries, lib.routines.state_libraries.mistakes, lib.measure.state_libraries;"
-        "import lib.ui.state_libraries_view, lib.ui.home;"
+        "import lib.lessons.state_libraries.routine, lib.lessons.state_libraries.mistakes;"
+        "import lib.lessons.state_libraries.measure;"
+        "import lib.lessons.state_libraries.view, lib.lessons.home.view;"
         "assert not {'flax', 'equinox', 'haiku'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""`lib/routines/training.py`: backpropagation, optimizers and pictures written once more in NumPy."""
+"""`lib/lessons/training/routine.py`: backpropagation, optimizers and pictures written once more in NumPy."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ import pytest
 from scipy.special import expit, softmax
 from test_networks import in_double, init, numpy_forward, numpy_loss, random_params
 
+from lib.lessons.training.routine import DIGITS_SHOWN, OPTIMIZERS, SCATTERED, Training, loss_fn, train_step
 from lib.routines.datasets import Dataset, load
 from lib.routines.networks import ACTIVATIONS, Network
 from lib.routines.problem import train_steps
-from lib.routines.training import DIGITS_SHOWN, OPTIMIZERS, SCATTERED, Training, loss_fn, train_step
 
 
 def batch_of(classes, features=3, size=12, seed=0):

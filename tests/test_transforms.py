@@ -9,10 +9,20 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxpr_as_fun
 
-from lib.measure.levels import MAX_EVALUATIONS, level_arguments, plain_evaluations, relative_error
-from lib.routines import transforms
-from lib.routines.composition import BROKEN, COMPARISONS, FUNCTIONS, Function, with_default_axes
-from lib.routines.transforms import TRANSFORMS, Leaf, Level, Signature, StackError, apply, explain, parse, plain
+from lib.lessons.composition import transforms
+from lib.lessons.composition.levels import MAX_EVALUATIONS, level_arguments, plain_evaluations, relative_error
+from lib.lessons.composition.routine import BROKEN, COMPARISONS, FUNCTIONS, Function, with_default_axes
+from lib.lessons.composition.transforms import (
+    TRANSFORMS,
+    Leaf,
+    Level,
+    Signature,
+    StackError,
+    apply,
+    explain,
+    parse,
+    plain,
+)
 
 BATCH_SIZE = 2
 FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

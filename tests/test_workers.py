@@ -1,4 +1,4 @@
-"""`lib/live/workers.py`: processes that train together, and every way in which they may end."""
+"""`lib/lessons/multi_device/processes.py`: processes that train together, and every way in which they may end."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT
 from support import eventually
 
-from lib.live.workers import NUM_STEPS, Job, Line, worker_commands
-from lib.routines.many_devices import single_losses
+from lib.lessons.multi_device.many_devices import single_losses
+from lib.lessons.multi_device.processes import NUM_STEPS, Job, Line, worker_commands
 
 TALKS = """
 import json, sys, time
@@ -141,7 +141,7 @@ def test_real_processes_train_together_and_none_outlives_its_parent() -> None:
 
 PARENT = """
 import time
-from lib.live.workers import Job, worker_commands
+from lib.lessons.multi_device.processes import Job, worker_commands
 job = Job(worker_commands(32, 0.03, 0))
 while min(map(len, job.look().losses)) < 20:
     assert job.look().active, job.look().message

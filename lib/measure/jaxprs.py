@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lib.routines import transforms, typed
+from lib.routines import typed
 
-ROUTINES = str(Path(transforms.__file__).parent)
+LESSONS = Path(__file__).parents[1] / "lessons"
+NOT_FUNCTIONS = ("transforms.py", "levels.py", "measure.py", "view.py")
+"""Modules of a lesson that call its functions, and have none to differentiate."""
 MAX_EQUATIONS = 1500
 MAX_NUMBERS = 2**24
 """Of all values together that a program may compute; 64 MB, were they all kept."""
@@ -122,10 +124,10 @@ def _source(equation: Any) -> tuple[str, str]:
         return piece, "the text"
     traceback = equation.source_info.traceback
     for frame in traceback.frames if traceback is not None else ():
-        name = Path(frame.file_name).name
-        if frame.file_name.startswith(ROUTINES) and name not in ("transforms.py", "typed.py"):
+        file = Path(frame.file_name)
+        if LESSONS in file.parents and file.name not in NOT_FUNCTIONS:
             line = linecache.getline(frame.file_name, frame.line_num).strip()
-            return line, f"{name}:{frame.line_num}"
+            return line, f"{file.relative_to(LESSONS).as_posix()}:{frame.line_num}"
     return "", ""
 
 

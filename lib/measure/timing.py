@@ -208,3 +208,6 @@ def sweep(
                 "high_ms": 1e3 * timing.high,
                 "samples": timing.samples,
             }
+
+
+Rows = Iterator[dict[str, Any]]

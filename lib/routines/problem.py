@@ -117,3 +117,7 @@ def train_steps(
 def new_state(params: PyTree, key: Key[Array, ""], opt_state: PyTree = ()) -> TrainState:
     """The state before the first step."""
     return TrainState(params, opt_state, key, jnp.int32(0))
+
+
+Made = tuple[Callable[..., Any], tuple]
+"""A function that is not jitted yet, and arrays to call it with."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lib.routines import datasets, networks, presets, training
+from lib.lessons.training import presets
+from lib.lessons.training import routine as training
+from lib.routines import datasets, networks
 
 LEARNING_RATE: float = presets.DEFAULTS["learning_rate"]
 

@@ -8,11 +8,11 @@ from statistics import median
 
 from report import Figure, at_least, at_most
 
+from lib.lessons.control_flow.measure import training_race
+from lib.lessons.multi_device.processes import Job, worker_commands
+from lib.lessons.state_libraries.measure import library_costs
+from lib.lessons.state_libraries.routine import LIBRARIES
 from lib.live.devices import devices
-from lib.live.workers import Job, worker_commands
-from lib.measure.control_flow import training_race
-from lib.measure.state_libraries import library_costs
-from lib.routines.state_libraries import LIBRARIES
 
 BATCH_SIZE, LEARNING_RATE, SEED = 32, 0.03, 0
 ROUNDS = 3

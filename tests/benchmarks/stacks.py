@@ -9,7 +9,7 @@ from app_server import AppServer
 from chromium import STANDS, browser, open_page
 from report import Figure, at_most, percentile
 
-from lib.routines.transforms import TRANSFORMS
+from lib.lessons.composition.transforms import TRANSFORMS
 
 LIMIT_MS = 300
 BASE = "vmap(value_and_grad(f), in_axes=(None, 0, 0))"

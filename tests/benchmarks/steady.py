@@ -11,12 +11,12 @@ from statistics import median
 
 from report import Figure
 
+from lib.lessons.composition import measure as experiments
+from lib.lessons.composition.routine import FUNCTIONS
+from lib.lessons.composition.transforms import parse
 from lib.live.devices import devices
 from lib.live.engine import default_engine
 from lib.live.measurement import Measurement
-from lib.measure import experiments
-from lib.routines.composition import FUNCTIONS
-from lib.routines.transforms import parse
 
 ROUNDS = 7
 TOLERANCE = 0.10
@@ -36,9 +36,9 @@ FRESH = """
 import json, sys, timeit
 import jax
 from lib.live.devices import devices
-from lib.measure.levels import level_arguments
-from lib.routines.composition import FUNCTIONS
-from lib.routines.transforms import apply, parse
+from lib.lessons.composition.levels import level_arguments
+from lib.lessons.composition.routine import FUNCTIONS
+from lib.lessons.composition.transforms import apply, parse
 name, text, batch_size, seed = json.loads(sys.argv[1])
 stack = parse(text)
 fun = apply(FUNCTIONS[name].fun, stack)

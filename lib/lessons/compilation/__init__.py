@@ -1,0 +1,1 @@
+"""What jit does, stage by stage."""

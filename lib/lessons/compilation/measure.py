@@ -1,0 +1,132 @@
+"""What the Measure buttons measure: each yields records, and places its arrays on the device it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lib.lessons.compilation import fresh_start
+from lib.lessons.compilation import routine as compilation
+from lib.measure.stages import compile_in_stages
+from lib.measure.timing import Rows, interleaved, profile
+
+# How it is compiled.
+
+MAX_COMPILE_S = 1.5
+"""A kind of program that took so long to compile is not made longer."""
+START_TIMEOUT_S = 60
+DISPATCH = ("blocked", "not blocked")
+"""Timed until the result is there, and until the call returns."""
+
+
+def stage_timeline(device: jax.Device, name: str, batch_size: int, depth: int) -> Rows:
+    """The stages of a routine of `compilation.ROUTINES`, first call and one later call, end to end."""
+    fun, args = compilation.routine(name, batch_size, depth)
+    profiled = profile(fun, jax.device_put(args, device))
+    steady_ms = 1e3 * profiled.steady.median
+    at = 0.0
+    for phase, ms in zip(
+        ("trace", "lower", "compile", "first run", "steady"),
+        (*profiled.phases, profiled.first_ms, steady_ms),
+        strict=True,
+    ):
+        yield {"phase": phase, "start_ms": at, "end_ms": at + ms, "ms": ms}
+        at += ms
+
+
+def compile_sweep(device: jax.Device, batch_size: int, longest: int = 1024) -> Rows:
+    """What it takes to compile programs of growing length, each from nothing: trace, lower and compile together."""
+    slow: set[str] = set()
+    size = 1
+    while size <= longest:
+        for variant, make in compilation.LENGTHS.items():
+            if variant in slow:
+                continue
+            fun, args = make(size, batch_size)
+            _, phases = compile_in_stages(jax.jit(partial(fun)), *jax.device_put(args, device))
+            if phases.total_ms > 1e3 * MAX_COMPILE_S:
+                slow.add(variant)
+            ms = phases.total_ms
+            yield {"size": size, "variant": variant, "median_ms": ms, "low_ms": ms, "high_ms": ms, "samples": 1}
+        size *= 2
+
+
+def dispatch_sweep(device: jax.Device, sizes: tuple[int, ...] = (64, 128, 256, 512, 1024)) -> Rows:
+    """A product of two square matrices, blocked and not blocked, at growing sizes."""
+    matmul = jax.jit(jnp.matmul)
+    for size in sizes:
+        a = jax.device_put(np.full((size, size), 1 / size, np.float32), device)
+        jax.block_until_ready(matmul(a, a))  # compiles
+        calls: dict[str, Callable[[], Any]] = {name: partial(matmul, a, a) for name in DISPATCH}
+        for name, timing in interleaved(calls, budget_s=0.4, unblocked=DISPATCH[1:]).items():
+            yield {
+                "size": size, "variant": name, "median_ms": 1e3 * timing.median, "low_ms": 1e3 * timing.low,
+                "high_ms": 1e3 * timing.high, "samples": timing.samples,
+            }  # fmt: skip
+
+
+def fresh_starts(device: jax.Device) -> Rows:
+    """Two processes, one after the other, with one persistent compilation cache that is empty at first.
+
+    They compile for the CPU whatever the device: an accelerator may have room for one process only.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }  # fmt: skip
+        for start in ("first start", "second start"):
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-P", fresh_start.__file__], env=environment, capture_output=True, text=True, check=True,
+                    timeout=START_TIMEOUT_S,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(
+                    f"the new process gave no result within {START_TIMEOUT_S} s, the machine is busy; measure again."
+                ) from None
+            except subprocess.CalledProcessError as error:
+                raise RuntimeError(f"the new process failed: {error.stderr.strip().splitlines()[-1:]}") from None
+            yield {"start": start, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def roofline(
+    device: jax.Device, batch_size: int, depth: int, matmul_size: int = 1024, stream_size: int = 2**24
+) -> Rows:
+    """The roofs of this machine, then routines at the batch size.
+
+    Yields:
+        `label`; `kind` is `peak`, `bandwidth` or `routine`; `gflops_per_s`, `gbytes_per_s`, and `intensity` in flops
+        a byte, all by the compiler's count, the peaks by that of the algorithm.
+    """
+    a = jax.device_put(np.full((matmul_size, matmul_size), 1 / matmul_size, np.float32), device)
+    matmul = jax.jit(jnp.matmul)
+    jax.block_until_ready(matmul(a, a))
+    seconds = interleaved({"": lambda: matmul(a, a)}, 0.8)[""].low
+    yield {"label": f"matmul of {matmul_size:,}²", "kind": "peak", "gflops_per_s": 2e-9 * matmul_size**3 / seconds}
+    x = jax.device_put(np.ones(stream_size, np.float32), device)
+    triad = jax.jit(lambda x, y: x + 2 * y)
+    y = jax.block_until_ready(triad(x, x))
+    seconds = interleaved({"": lambda: triad(x, y)}, 0.8)[""].low
+    yield {"label": f"x + 2y of {stream_size:,}", "kind": "bandwidth", "gbytes_per_s": 12e-9 * stream_size / seconds}
+    made = {name: compilation.routine(name, batch_size, depth) for name in compilation.ROUTINES}
+    rows = np.ones((batch_size, 512), np.float32)
+    made["x + 1"] = (lambda x: x + 1, (rows,))
+    made["x @ w"] = (jnp.matmul, (rows, np.full((512, 512), 1 / 512, np.float32)))
+    for name, (fun, args) in made.items():
+        profiled = profile(fun, jax.device_put(args, device), budget_s=0.3)
+        if profiled.cost.flops and profiled.cost.size_bytes:
+            yield {
+                "label": name, "kind": "routine", "gflops_per_s": profiled.gflops_per_s,
+                "gbytes_per_s": profiled.gbytes_per_s, "intensity": profiled.cost.flops / profiled.cost.size_bytes,
+            }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Stacks of transformations, level by level."""

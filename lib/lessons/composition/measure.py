@@ -1,0 +1,45 @@
+"""What each level of a stack costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+
+from lib.lessons.composition import transforms
+from lib.lessons.composition.levels import fresh, level_arguments
+from lib.lessons.composition.routine import Function
+from lib.lessons.composition.transforms import Stack
+from lib.measure.jaxprs import equations_of
+from lib.measure.stages import take_stages
+from lib.measure.timing import Rows, interleaved, once, row
+
+MAX_EAGER = 150
+"""Equations of a function that is called without `jit`."""
+
+
+def stack_times(device: jax.Device, function: Function, stacks: tuple[Stack, ...], batch_size: int, seed: int) -> Rows:
+    """Stacks that JAX takes: what each costs to compile, then the steady state of all in turns.
+
+    Yields:
+        Records as of `timing.row`, with `stack`: the place in `stacks`. What is compiled is `jit` of the stack; where
+        that is not what stands there, the stack as it stands is timed too, under the phase "first run": JAX goes
+        through it from the beginning at each call. Not if it is long: each of its operations is compiled first.
+    """
+    calls: dict[str, Callable[[], Any]] = {}
+    for place, stack in enumerate(stacks):
+        args = jax.device_put(level_arguments(function, stack, batch_size, seed), device)
+        jitted = fresh(transforms.apply(function.fun, stack))
+        traced, _, _, phases = take_stages(jitted, *args)
+        yield once("", "compile", phases.total_ms) | {"stack": place}
+        calls[f"{place} steady"] = partial(jitted, *args)
+        length = sum(1 for _ in equations_of(traced.jaxpr.jaxpr))
+        if (not stack or stack[-1].name != "jit") and length <= MAX_EAGER:
+            calls[f"{place} first run"] = partial(transforms.apply(function.fun, stack), *args)
+    for call in calls.values():
+        jax.block_until_ready(call())
+    for name, timing in interleaved(calls, budget_s=0.4 * len(calls)).items():
+        number, _, phase = name.partition(" ")
+        yield row("", phase, timing) | {"stack": int(number)}

@@ -1,0 +1,513 @@
+"""The composition lab's panels: the function, the stack, its levels, one level from near, two stacks compared."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from html import escape
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from lib.lessons.composition import levels, transforms
+from lib.lessons.composition import routine as composition
+from lib.lessons.composition.levels import Report, Traced
+from lib.lessons.composition.routine import FUNCTIONS, Function
+from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError
+from lib.live.engine import default_engine
+from lib.measure import jaxprs
+from lib.measure.stages import NO_OPERATIONS
+from lib.routines.typed import parse, parse_shape
+from lib.ui import charts, panels
+from lib.ui.controls import Controls
+from lib.ui.style import duration, quantity
+from lib.ui.typed_input import TYPED, typed, understood
+
+DEFAULT_FUNCTION = "squared loss"
+TICK_S = 0.3
+WAIT_S = 0.6
+"""A script waits for jaxprs as long, which are there much sooner as a rule: without them it would have to take the rest
+of the page away, and everything would jump."""
+
+Traces = tuple[Traced, ...]
+
+
+# The function.
+
+
+def choose_function() -> Function:
+    """One of the functions, or one that the visitor types."""
+    names = [*FUNCTIONS, TYPED]
+    name = st.selectbox(
+        "Function", names, names.index(DEFAULT_FUNCTION), key="lab_function", bind="query-params", on_change=_suit_stack
+    )
+    if name == TYPED:
+        return _typed_function()
+    panels.source(FUNCTIONS[name].fun)
+    return FUNCTIONS[name]
+
+
+def _suit_stack() -> None:
+    """Another function has other arguments: `in_axes` is set to suit them, the levels stay."""
+    function = FUNCTIONS.get(st.session_state["lab_function"])
+    with suppress(StackError):
+        if function is not None:
+            names = tuple(level.name for level in transforms.parse(st.session_state["stack"]))
+            st.session_state["stack"] = transforms.expression(composition.with_default_axes(function, names))
+
+
+def _typed_function() -> Function:
+    fun = typed("f =", "sin(x) * exp(-x**2 / s)", "lab_text", parse)
+    with st.container(horizontal=True):
+        shapes = tuple(
+            understood(
+                parse_shape,
+                st.text_input(
+                    f"Shape of {name}", "()", key=f"lab_shape_{name}", bind="query-params", max_chars=20, width=130
+                ),
+            )
+            for name in fun.arguments
+        )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        shared = st.pills(
+            "Shared by all examples", list(fun.arguments), selection_mode="multi", default=list(fun.arguments)[1:],
+            key=f"lab_shared_{'_'.join(fun.arguments)}", bind="query-params",
+        )  # fmt: skip
+        positive = st.toggle("Positive inputs only", key="lab_positive", bind="query-params")
+    return understood(composition.typed_function, fun.text, shapes, tuple(shared), positive)
+
+
+# The stack.
+
+
+def build(function: Function) -> Stack | None:
+    """The stack as text, with buttons to change it; None as long as the text is none."""
+    default = transforms.expression(composition.with_default_axes(FUNCTIONS[DEFAULT_FUNCTION], ("grad", "vmap", "jit")))
+    text = st.text_input("Stack: change it here, or with the buttons below", default, key="stack", bind="query-params")
+    try:
+        stack = transforms.parse(text)
+    except StackError as error:
+        st.error(str(error))
+        st.button("Begin again with f", on_click=_write, args=((),), icon=":material/replay:")
+        return None
+    with st.container(horizontal=True, gap="small"):
+        for place, level in enumerate(stack):
+            _level_box(function, stack, place, level)
+    with st.container(horizontal=True, gap="xsmall"):
+        for name, transform in TRANSFORMS.items():
+            st.button(
+                f"+ {name}", key=f"add_{name}", help=f"Puts {name} on the outside: {transform.about}.", on_click=_add,
+                args=(function, stack, name), disabled=len(stack) == transforms.MAX_LEVELS,
+            )  # fmt: skip
+    return stack
+
+
+def _level_box(function: Function, stack: Stack, place: int, level: Level) -> None:
+    with st.container(border=True, width=232, gap="xxsmall"):
+        st.markdown(f"{place + 1}. **`{level.name}`**", help=TRANSFORMS[level.name].about)
+        for keyword in TRANSFORMS[level.name].keywords:
+            # The text is part of the key: the box shows what the stack says, whoever changed it.
+            key = f"level_{place}_{keyword}_{transforms.expression(stack)}"
+            st.text_input(
+                keyword,
+                repr(level.get(keyword)),
+                key=key,
+                on_change=_set,
+                args=(stack, place, keyword, key),
+                max_chars=40,
+            )
+            if problem := st.session_state.get(f"problem_{key}"):
+                st.error(problem)
+        with st.container(horizontal=True, gap="xxsmall"):
+            moves = [
+                ("arrow_back", "inwards", _swapped(stack, place - 1) if place else None),
+                ("arrow_forward", "outwards", _swapped(stack, place) if place + 1 < len(stack) else None),
+                ("close", "away", (*stack[:place], *stack[place + 1 :])),
+            ]
+            for icon, where, result in moves:
+                st.button(
+                    "", key=f"level_{place}_{where}", icon=f":material/{icon}:", help=f"{level.name}: {where}", type="tertiary",
+                    on_click=_write, args=(result,), disabled=result is None,
+                )  # fmt: skip
+
+
+def _swapped(stack: Stack, place: int) -> Stack:
+    return (*stack[:place], stack[place + 1], stack[place], *stack[place + 2 :])
+
+
+def _write(stack: Stack) -> None:
+    st.session_state["stack"] = transforms.expression(stack)
+
+
+def _set(stack: Stack, place: int, keyword: str, key: str) -> None:
+    try:
+        value = transforms.parse_numbers(keyword, st.session_state[key])
+    except StackError as error:
+        st.session_state[f"problem_{key}"] = str(error)
+        return
+    keywords = {**dict(stack[place].keywords), keyword: value}
+    kept = tuple((name, value) for name, value in keywords.items() if value != 0 or value is None)
+    _write((*stack[:place], Level(stack[place].name, kept), *stack[place + 1 :]))
+
+
+def _add(function: Function, stack: Stack, name: str) -> None:
+    signature = function.signature()
+    for level in stack:
+        names, inputs = transforms.inputs_after(level, signature, 1)
+        signature = signature._replace(names=names, inputs=inputs)
+    _write((*stack, transforms.default_level(name, signature, function.in_axes)))
+
+
+# What the engine has to say.
+
+
+def ask_traces(function: Function, stack: Stack, batch_size: int) -> Future:
+    """The levels of a stack, traced; nothing is compiled."""
+    key = (function, stack, batch_size)
+    future = default_engine().traces.get(key, levels.trace_levels, function, stack, batch_size)
+    with suppress(TimeoutError):
+        future.exception(timeout=WAIT_S)
+    return future
+
+
+def ask_report(function: Function, stack: Stack, controls: Controls) -> Future:
+    """A stack that JAX takes, compiled, run and checked."""
+    args = (function, stack, controls.batch_size, controls.seed)
+    return default_engine().analyses.get(
+        (args, controls.device), panels.on_device, controls.device, levels.report_level, *args
+    )
+
+
+def when_there(ask: Callable[[], list[Future]], draw: Callable[[list[Any]], None]) -> None:
+    """Draws what there is, None for what is not, and again until everything is there."""
+    waiting = not all(future.done() for future in ask())
+    begun = time.monotonic()
+
+    @st.fragment(run_every=TICK_S if waiting else None)
+    def panel() -> None:
+        futures = ask()  # each time: what nobody asks for any more is not computed
+        results = [future.result() if future.done() and not future.exception() else None for future in futures]
+        draw(results)
+        if waiting and all(future.done() and not future.exception() for future in futures):
+            st.rerun()
+        if waiting:
+            st.caption(f"computing … {time.monotonic() - begun:.1f} s")
+
+    panel()
+
+
+# Types.
+
+
+def _array(leaf: Leaf) -> str:
+    sizes = [
+        f"<b class='{role}'>{size}</b>" if role else str(size)
+        for size, role in zip(leaf.shape, leaf.roles, strict=True)
+    ]
+    kind = {"float32": "f32", "int32": "i32"}.get(leaf.dtype, leaf.dtype)
+    return f"{kind}[{', '.join(sizes)}]"
+
+
+def type_html(tree: Any) -> str:
+    """A tree of arrays as HTML, batch axes and derivative axes set off."""
+    if isinstance(tree, Leaf):
+        return _array(tree)
+    return f"({', '.join(type_html(part) for part in tree)})"
+
+
+def _inputs_html(traced: Traced) -> str:
+    return ", ".join(f"{escape(n)}: {type_html(t)}" for n, t in zip(traced.names, traced.inputs, strict=True))
+
+
+LEGEND = (
+    "<p class='legend'><code class='types'><b class='batch'>32</b></code> a batch axis, as long as Batch size &emsp;"
+    "<code class='types'><b class='derivative'>3</b></code> an axis that a derivative brought</p>"
+)
+
+
+def short(stack: Stack) -> str:
+    """A stack without its keywords."""
+    return transforms.expression(tuple(Level(level.name) for level in stack))
+
+
+# All levels.
+
+
+def ladder(function: Function, traces: Traces, controls: Controls) -> None:
+    """A row for each prefix of the stack."""
+    good = [traced for traced in traces if traced.signature is not None]
+
+    def draw(reports: list[Report | None]) -> None:
+        head = (
+            "<tr><th>level</th><th>takes → gives</th><th>equations</th><th>HLO ops, fusions</th><th>flops</th><th>bytes</th>"
+            "<th>peak memory</th><th>compiled in</th><th>error against loops and differences</th></tr>"
+        )
+        rows = "".join(_row(traced, report) for traced, report in zip(good, reports, strict=True))
+        rows += "".join(_refused(traced) for traced in traces if traced.signature is None)
+        st.html(f"<div class='scroll'><table class='ladder'>{head}{rows}</table></div>{LEGEND}")
+
+    when_there(lambda: [ask_report(function, traced.stack, controls) for traced in good], draw)
+    for traced in traces:
+        if traced.signature is None:
+            refusal(traced)
+
+
+def _row(traced: Traced, report: Report | None) -> str:
+    new = traced.marks.count(jaxprs.NEW)
+    cells = [
+        f"<code>{escape(short(traced.stack))}</code>",
+        f"<code class='types'>{_inputs_html(traced)}<br>→ {type_html(traced.signature.output) if traced.signature else ''}</code>",
+        f"{traced.equations:,}" + (f" <small>({new} new)</small>" if traced.stack and new else ""),
+    ]
+    if report is None:
+        return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td colspan='6'>compiling …</td></tr>"
+    stages, check = report.stages, report.check
+    work = sum(count for opcode, count in stages.hlo_ops.items() if opcode not in NO_OPERATIONS)
+    cells += [
+        f"{work:,}, {stages.fusions:,}", quantity(stages.cost.flops), quantity(stages.cost.size_bytes, "B"),
+        quantity(stages.cost.peak_memory_bytes, "B"), duration(stages.phases.total_ms), _verdict(check, traced),
+    ]  # fmt: skip
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+AGREES = 1e-3
+"""A larger error than float32 and the differences explain."""
+
+
+def _verdict(check: levels.Check, traced: Traced) -> str:
+    if check.skipped:
+        return f"not checked: {escape(check.skipped)}"
+    sign = "✓" if check.error < AGREES else "✗"
+    at = f" <small>at batch size {check.batch_size}</small>" if any(lv.name == "vmap" for lv in traced.stack) else ""
+    return f"{sign} {check.error:.1e}{at}"
+
+
+def _refused(traced: Traced) -> str:
+    return (
+        f"<tr class='refused'><td><code>{escape(short(traced.stack))}</code></td>"
+        f"<td><code class='types'>{_inputs_html(traced)}<br>→ refused</code></td><td colspan='7'>see below</td></tr>"
+    )
+
+
+def refusal(traced: Traced) -> None:
+    """JAX's own exception, and why."""
+    if traced.error:
+        st.markdown(f"`{transforms.expression(traced.stack)}` is refused, in JAX's own words: **{traced.error}**")
+        st.code(traced.text, language=None, wrap_lines=True, height=220 if len(traced.text) > 700 else "content")
+    explanation = traced.explanation or "Its message says why: change the arguments of the level, or take it away."
+    st.info(explanation)
+
+
+# One level.
+
+VIEWS = ("jaxpr", "Graph", "Compiled", "Value", "Code")
+
+
+def detail(function: Function, traces: Traces, controls: Controls) -> None:
+    """One prefix of the stack from near."""
+    good = [traced for traced in traces if traced.signature is not None]
+    labels = {short(traced.stack): traced for traced in good}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        # Another stack has other levels: a key of its own, so that the outermost is shown again.
+        chosen = st.segmented_control(
+            "Level", list(labels), default=list(labels)[-1], required=True, key=f"lab_level_{list(labels)[-1]}"
+        )
+        view = st.segmented_control("Show", VIEWS, default="jaxpr", required=True, key="lab_view", bind="query-params")
+    traced = labels[chosen]
+    if view == "jaxpr":
+        st.html(jaxpr_html(traced))
+    elif view == "Graph":
+        _graph(traced)
+    elif view == "Code":
+        _code(function, traced)
+    else:
+
+        def draw(reports: list[Report | None]) -> None:
+            if reports[0] is None:
+                return
+            if view == "Compiled":
+                panels.stages_view("lab", reports[0].stages)
+            else:
+                _value(traced, reports[0])
+
+        when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
+
+
+_MARKS = {jaxprs.NEW: ("new", "+"), jaxprs.CHANGED: ("changed", "~"), jaxprs.SAME: ("same", "&nbsp;")}
+
+
+def jaxpr_html(traced: Traced, marks: list[str] | None = None, added_by: str = "") -> str:
+    """A jaxpr as a table: what is new or changed set off, and where each line comes from."""
+    rows = []
+    for line, mark in zip(traced.lines, marks or traced.marks, strict=True):
+        name, sign = _MARKS[mark]
+        rows.append(
+            f"<tr class='{name}'><td>{sign}</td><td style='padding-left:{0.3 + 1.2 * line.depth}rem'>{escape(line.text)}</td>"
+            f"<td title='{escape(line.origin)}'>{escape(line.source)}</td><td>{escape(line.by)}</td></tr>"
+        )
+    if traced.equations > len(traced.lines):
+        rows.append(f"<tr><td></td><td>… {traced.equations - len(traced.lines)} more</td><td></td><td></td></tr>")
+    last = added_by or (f"`{traced.stack[-1].name}`" if traced.stack else "")
+    last = escape(last.strip("`"))
+    legend = (
+        f"<p class='legend'><span class='new'>+ added by {last}</span> <span class='changed'>~ there before, of another "
+        "shape</span> <span>the rest as before</span></p>"
+        if last
+        else ""
+    )
+    return (
+        f"<div class='scroll'><table class='jaxpr'><tr><th></th><th>{escape(traced.head[0])} . let</th><th>comes from</th>"
+        f"<th>went through</th></tr>{''.join(rows)}<tr><th></th><th>{escape(traced.head[1])}</th><th></th><th></th></tr>"
+        f"</table></div>{legend}"
+    )
+
+
+def _graph(traced: Traced) -> None:
+    if traced.flowchart.count("\n") > 4 * jaxprs.MAX_NODES:
+        st.info("Too many equations for a picture, even one node a source line: choose a level further inside.")
+        return
+    st.mermaid_chart(traced.flowchart)
+    st.caption(
+        "Nodes are equations, arrows values with their types; a red rim marks what the backward pass added."
+        + (
+            " There are too many equations to draw each: those of one source line are one node."
+            if traced.collapsed
+            else ""
+        )
+    )
+
+
+def _code(function: Function, traced: Traced) -> None:
+    lines = transforms.code(traced.stack, len(function.arguments))
+    call = f"f{len(traced.stack)}" if traced.stack else "f"
+    st.code(f"{lines}\n\n{call}({', '.join(traced.names)})".lstrip(), language="python")
+    st.html(f"<code class='types'>{_inputs_html(traced)}<br>→ {type_html(traced.signature.output)}</code>{LEGEND}")  # type: ignore[union-attr]
+    if traced.stack:
+        st.markdown(f"`{traced.stack[-1].name}`: {TRANSFORMS[traced.stack[-1].name].about}.")
+
+
+def _value(traced: Traced, report: Report) -> None:
+    st.code(report.value, language=None, height=360 if report.value.count("\n") > 15 else "content")
+    check = report.check
+    if check.skipped:
+        st.caption(f"Not checked: {check.skipped}.")
+        return
+    st.caption(
+        f"Checked at batch size {check.batch_size} against NumPy in float64, `vmap` as a loop and derivatives as central "
+        f"differences, {check.evaluations:,} evaluations of f: they differ by at most {check.error:.1e} of the largest "
+        f"number (or of 1)."
+        + (" That is more than rounding: is there a kink or an overflow near?" if not check.error < AGREES else "")
+    )
+
+
+# Two stacks.
+
+
+def compare(function: Function, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
+    """Two stacks side by side: jaxpr, program, value. Gives those that JAX takes."""
+    futures = [ask_traces(function, stack, controls.batch_size) for stack in pair]
+    if not all(future.done() for future in futures):
+        when_there(lambda: futures, lambda _: None)
+        return ()
+    traces = [future.result()[-1] for future in futures]
+    refused = [traced for traced in traces if traced.signature is None]
+    for traced in refused:
+        refusal(traced)
+    if refused:
+        return ()
+    for place, column in enumerate(st.columns(2)):
+        here, there = traces[place], traces[1 - place]
+        with column:
+            st.markdown(f"`{transforms.expression(here.stack)}`")
+            st.html(
+                f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
+                + jaxpr_html(here, jaxprs.marks(there.lines, here.lines), "this order alone")
+            )
+
+    def draw(reports: list[Report | None]) -> None:
+        one, other = reports
+        if one is None or other is None:
+            return
+        st.dataframe(_differences(traces, (one, other)), hide_index=True, height="content")
+        st.markdown(_same_value(one, other))
+
+    when_there(lambda: [ask_report(function, traced.stack, controls) for traced in traces], draw)
+    return pair
+
+
+def _differences(traces: list[Traced], reports: tuple[Report, Report]) -> dict[str, list[str]]:
+    rows: list[tuple[str, list[str]]] = []
+    for name, measure in {
+        "equations": lambda t, r: f"{t.equations:,}",
+        "HLO ops": lambda t, r: f"{sum(n for op, n in r.stages.hlo_ops.items() if op not in NO_OPERATIONS):,}",
+        "fusions": lambda t, r: f"{r.stages.fusions:,}",
+        "flops": lambda t, r: quantity(r.stages.cost.flops),
+        "bytes": lambda t, r: quantity(r.stages.cost.size_bytes, "B"),
+        "peak memory": lambda t, r: quantity(r.stages.cost.peak_memory_bytes, "B"),
+        "compiled in": lambda t, r: duration(r.stages.phases.total_ms),
+    }.items():
+        rows.append((name, [measure(t, r) for t, r in zip(traces, reports, strict=True)]))
+    kinds = [Counter(line.kind[0] for line in traced.lines) for traced in traces]
+    for primitive in sorted(set(kinds[0]) | set(kinds[1])):
+        if kinds[0][primitive] != kinds[1][primitive]:
+            rows.append((f"equations: {primitive}", [str(kind[primitive]) for kind in kinds]))
+    return {
+        "": [name for name, _ in rows],
+        **{short(traced.stack): [values[place] for _, values in rows] for place, traced in enumerate(traces)},
+    }
+
+
+def _same_value(one: Report, other: Report) -> str:
+    if one.numbers is None or other.numbers is None:
+        return "The values have too many numbers to compare here: lower Batch size."
+    if len(one.numbers) != len(other.numbers):
+        return f"The values differ in kind: **{len(one.numbers)}** numbers and **{len(other.numbers)}**."
+    apart = float(np.abs(one.numbers - other.numbers).max(initial=0.0))
+    return f"The values agree: the largest difference is **{apart:.1e}**." if apart < AGREES * max(
+        1.0, float(np.abs(one.numbers).max(initial=0.0))
+    ) else f"The values differ: by up to **{apart:.3g}**."  # fmt: skip
+
+
+def read_pair(stack: Stack, text: str) -> tuple[Stack, Stack] | None:
+    """A stack and another that is typed; None as long as that is not right."""
+    try:
+        return stack, transforms.parse(text)
+    except StackError as error:
+        st.error(str(error))
+        return None
+
+
+# Timings.
+
+
+def draw_times(stacks: tuple[Stack, ...]) -> Callable[[list[dict[str, Any]]], None]:
+    """What `experiments.stack_times` yields, as a chart."""
+
+    def draw(records: list[dict[str, Any]]) -> None:
+        names = [short(stack) for stack in stacks]
+        kinds = {"compile": "compile", "steady": "under jit", "first run": "as it stands"}
+        told = [
+            record | {"label": f"{names[record['stack']]}, {kinds[record['phase']]}"}
+            for record in sorted(records, key=lambda record: (list(kinds).index(record["phase"]), record["stack"]))
+        ]
+        charts.timings("Compiling once, and one call in the steady state", told)
+
+    return draw
+
+
+# Stacks that do not work.
+
+
+def broken() -> None:
+    """Buttons that load stacks which JAX refuses."""
+    with st.container(horizontal=True):
+        for name, (function, stack) in composition.BROKEN.items():
+            st.button(name, key=f"broken_{name}", icon=":material/bolt:", on_click=_load, args=(function, stack))
+
+
+def _load(function: str, stack: str) -> None:
+    st.session_state["lab_function"], st.session_state["stack"] = function, stack

@@ -1,0 +1,116 @@
+"""Loops inside programs, measured: how long they compile, how large they get, how fast they train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lib.lessons.control_flow.recurrent import LOOPS, small_network
+from lib.lessons.control_flow.routine import safe_sqrt_cond
+from lib.measure import jaxprs
+from lib.measure.stages import NO_OPERATIONS, stages_of
+from lib.measure.timing import interleaved
+
+Rows = Iterator[dict[str, Any]]
+WIDTH = 16
+MAX_COMPILE_S = 1.5
+"""A kind of program that took so long to compile is not made longer."""
+ROUNDS, ROUND_STEPS = 8, 2000
+
+
+def turns_in_python(w, x, num_steps):
+    """Unrolled: a copy of the body for each turn."""
+    for _ in range(num_steps):
+        x = jnp.tanh(x @ w)
+    return x
+
+
+def turns_in_fori_loop(w, x, num_steps):
+    """Rolled: one copy."""
+    return lax.fori_loop(0, num_steps, lambda i, x: jnp.tanh(x @ w), x)
+
+
+def turns_in_scan(w, x, num_steps, unroll=1):
+    """Rolled, `unroll` copies at a time."""
+    return lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, length=num_steps, unroll=unroll)[0]
+
+
+TURNS: dict[str, Callable[..., Any]] = {
+    "Python for": turns_in_python,
+    "fori_loop": turns_in_fori_loop,
+    "scan": turns_in_scan,
+    "scan, unroll=8": partial(turns_in_scan, unroll=8),
+}
+
+
+def length_sweep(device: jax.Device, batch_size: int, longest: int = 512) -> Rows:
+    """Programs of growing length, each compiled from nothing, then run.
+
+    Yields:
+        `size` (turns), `variant`, `compile_ms` (trace, lower and compile), `equations`, `hlo_ops`, `us_a_turn`.
+    """
+    args = jax.device_put((np.eye(WIDTH, dtype=np.float32), np.ones((batch_size, WIDTH), np.float32)), device)
+    slow: set[str] = set()
+    size = 1
+    while size <= longest:
+        for variant, turns in TURNS.items():
+            if variant in slow:
+                continue
+            jitted = jax.jit(partial(turns, num_steps=size))
+            stages = stages_of(jitted, *args)
+            if stages.phases.total_ms > 1e3 * MAX_COMPILE_S:
+                slow.add(variant)
+            jax.block_until_ready(jitted(*args))
+            timing = interleaved({"": partial(jitted, *args)}, budget_s=0.05)[""]
+            yield {
+                "size": size, "variant": variant, "compile_ms": stages.phases.total_ms, "equations": stages.equations,
+                "hlo_ops": sum(n for op, n in stages.hlo_ops.items() if op not in NO_OPERATIONS),
+                "us_a_turn": 1e6 * timing.median / size,
+            }  # fmt: skip
+        size *= 2
+
+
+def training_race(device: jax.Device, batch_size: int, learning_rate: float, seed: int) -> Rows:
+    """The same network trained by each of `LOOPS`, round by round in turns.
+
+    Yields:
+        `loop`, `steps` and `seconds` so far, `steps_per_s` of this round, and the `loss`.
+    """
+    params, batch = jax.device_put(small_network(batch_size, seed), device)
+    rate = jax.device_put(jnp.float32(learning_rate), device)
+    states = dict.fromkeys(LOOPS, params)
+    seconds = dict.fromkeys(LOOPS, 0.0)
+    for loop in LOOPS.values():
+        jax.block_until_ready(loop(params, batch, rate, num_steps=ROUND_STEPS))  # compiles
+    for turn in range(1, ROUNDS + 1):
+        for name, loop in LOOPS.items():
+            start = time.perf_counter()
+            states[name], loss = jax.block_until_ready(loop(states[name], batch, rate, num_steps=ROUND_STEPS))
+            elapsed = time.perf_counter() - start
+            seconds[name] += elapsed
+            yield {
+                "loop": name, "steps": turn * ROUND_STEPS, "seconds": seconds[name], "steps_per_s": ROUND_STEPS / elapsed,
+                "loss": float(loss),
+            }  # fmt: skip
+
+
+class Programs(NamedTuple):
+    """A function for one example and for a batch, line by line; which lines of the second are new."""
+
+    one: list[jaxprs.Line]
+    batch: list[jaxprs.Line]
+    marks: list[str]
+
+
+def cond_and_vmap(batch_size: int) -> Programs:
+    """`cond` of one example, and what `vmap` makes of it."""
+    one = jaxprs.lines(jaxprs.trace(safe_sqrt_cond, (jnp.float32(1.0),)), ("x",))
+    batch = jaxprs.lines(jaxprs.trace(jax.vmap(safe_sqrt_cond), (jnp.ones(batch_size),)), ("x",))
+    return Programs(one, batch, jaxprs.marks(one, batch))

@@ -1,0 +1,97 @@
+"""Training through the naive and the mended function of a pair of `custom_gradients`, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS, Batch, activation_loss, classifier_loss, orbit_loss
+from lib.lessons.pytrees.routine import rows_of
+from lib.routines.problem import Metrics, TrainState, new_state
+
+EXAMPLES = 128
+
+
+@lru_cache(maxsize=64)
+def pair_data(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32[EXAMPLES, features] inputs and float32[EXAMPLES] targets for the training of a pair."""
+    pair = PAIRS[name]
+    rng = np.random.default_rng(seed)
+    features = 1 if pair.loss in (activation_loss, orbit_loss) else len(pair.truth)
+    inputs = pair.spread * rng.normal(size=(EXAMPLES, features))
+    if pair.loss is activation_loss:
+        z = pair.truth[0] * inputs[:, 0] + pair.truth[1]
+        targets = np.where(z > 0, z * np.log(np.maximum(z, 1e-9)), 0.0)
+    elif pair.loss is orbit_loss:
+        inputs = rng.permutation((np.arange(EXAMPLES) + 0.5) / EXAMPLES * np.pi)[:, None]
+        targets = inputs[:, 0].copy()
+        for _ in range(2000):
+            targets = inputs[:, 0] + pair.truth[0] * np.sin(targets)
+    elif pair.loss is classifier_loss:
+        targets = np.sign(inputs @ np.array(pair.truth))
+    else:
+        targets = inputs @ np.array(pair.truth) + 0.1 * rng.normal(size=EXAMPLES)
+    return inputs.astype(np.float32), targets.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PairTraining:
+    """Trains through both functions of a pair: the same start, the same batches, SGD on the mean of the batch's losses.
+
+    The losses reported are means over all examples: `loss` of the mended version, `naive` of the other. Once the naive one
+    is infinite or not a number it takes no more steps, so that the mended one can go on: `broken_at` says when, 0 for
+    never.
+    """
+
+    pair: str
+    batch_size: int
+
+    @property
+    def lineage(self) -> Any:
+        return replace(self, batch_size=0)
+
+    def init(self, key: Key[Array, ""], data: Batch) -> TrainState:
+        start = jnp.array(PAIRS[self.pair].start)
+        naive = {"loss": jnp.float32(0), "broken_at": jnp.int32(0)}
+        return new_state(dict.fromkeys(VERSIONS, start), key, opt_state=naive)
+
+    def step(self, state: TrainState, data: Batch, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
+        pair = PAIRS[self.pair]
+        rows = rows_of(state.step, self.batch_size, EXAMPLES)
+        batch = tuple(part[rows] for part in data)
+        params, losses = {}, {}
+        for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
+            grads = jax.grad(pair.loss, argnums=1)(fun, state.params[version], batch)
+            params[version] = state.params[version] - learning_rate * grads / self.batch_size
+            losses[version] = pair.loss(fun, params[version], data) / EXAMPLES
+        before = state.opt_state
+        good = jnp.isfinite(params["naive"]).all() & jnp.isfinite(losses["naive"]) & (before["broken_at"] == 0)
+        params["naive"] = jnp.where(good, params["naive"], state.params["naive"])
+        naive = {
+            "loss": jnp.where(good, losses["naive"], before["loss"]),
+            "broken_at": jnp.where(good | (before["broken_at"] > 0), before["broken_at"], state.step + 1),
+        }
+        return TrainState(params, naive, state.key, state.step + 1), {"loss": losses["mended"], "naive": naive["loss"]}
+
+    def observe(self, state: TrainState, data: Batch) -> dict[str, Array]:
+        return {"broken_at": state.opt_state["broken_at"][None], **state.params}
+
+
+def gradient_of_a_batch(name: str, version: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:
+    """The gradient of a batch through one version of a pair, for its stages."""
+    pair = PAIRS[name]
+    fun = pair.naive if version == "naive" else pair.mended
+    rows = np.arange(batch_size) % EXAMPLES
+    batch = tuple(part[rows] for part in pair_data(name, 0))
+
+    def gradient(theta, batch):
+        return jax.grad(pair.loss, argnums=1)(fun, theta, batch)
+
+    return gradient, (np.array(pair.start, np.float32), batch)

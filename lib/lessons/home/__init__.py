@@ -1,0 +1,1 @@
+"""The home page: a map of the lessons, and the machine."""

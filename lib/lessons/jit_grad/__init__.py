@@ -1,0 +1,1 @@
+"""jit(grad(f)): one gradient, and descent along it."""

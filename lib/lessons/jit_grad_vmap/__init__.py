@@ -1,0 +1,1 @@
+"""jit(grad(vmap(loss))): linear regression."""

@@ -1,0 +1,1 @@
+"""jit(vmap(f)): one function for a batch."""

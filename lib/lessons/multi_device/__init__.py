@@ -1,0 +1,1 @@
+"""Sharding over many devices, and processes that train together."""

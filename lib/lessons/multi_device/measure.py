@@ -1,0 +1,112 @@
+"""What devices say to one another: the collectives of a compiled program, and the time of a step on ever more devices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lib.lessons.multi_device import routine as sharding
+from lib.lessons.multi_device.many_devices import ManyDevices
+from lib.lessons.multi_device.routine import JIT, SINGLE, WAYS, Layout
+from lib.measure.stages import cut, take_stages
+from lib.measure.timing import interleaved
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+LARGE_BATCH = 65_536
+LARGE = f"jit, batch {LARGE_BATCH:,}"
+
+
+class Collective(NamedTuple):
+    """One operation of a program.
+
+    Attributes:
+        arrays: how many it sends at once.
+        size_bytes: of its results on one device.
+    """
+
+    kind: str
+    arrays: int
+    size_bytes: int
+
+
+def collectives(hlo: str) -> list[Collective]:
+    """The collectives in the text of an optimised HLO program, each once, however often a loop runs it.
+
+    An asynchronous one is a pair, `-start` and `-done`: the second has the type of the result.
+    """
+    found = re.findall(rf"^\s+(?:ROOT )?%?[\w.\-]+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(?:-done)?\(", hlo, re.MULTILINE)
+    return [_collective(kind, types) for types, kind in found]
+
+
+def _collective(kind: str, types: str) -> Collective:
+    arrays = re.findall(r"(pred|[a-z]+\d+)\w*\[([\d,]*)\]", types)
+    return Collective(kind, len(arrays), sum(_size_bytes(dtype, shape) for dtype, shape in arrays))
+
+
+def _size_bytes(dtype: str, shape: str) -> int:
+    bits = 8 if dtype == "pred" else int(re.sub(r"\D", "", dtype))
+    return prod(int(size) for size in shape.split(",") if size) * bits // 8
+
+
+class Program(NamedTuple):
+    """What the compiler made of one way to take a step."""
+
+    way: str
+    collectives: tuple[Collective, ...]
+    hlo: str
+
+
+def programs(task: ManyDevices, device: jax.Device) -> tuple[Program, ...]:
+    """Compiles each way that the batch size allows, and looks for its collectives."""
+    made = []
+    for name in task.ways:
+        way = sharding.way(name, task.layout, device, task.batch_size)
+        _, _, compiled, _ = take_stages(way.jitted, *way.args)
+        hlo = re.sub(r", metadata=\{[^}]*\}", "", compiled.as_text() or "")  # names the server's files
+        hlo = re.sub(r"\n(?:FileNames|FunctionNames|FileLocations|StackFrames)\n(?:.+\n)*", "", hlo)
+        made.append(Program(name, tuple(collectives(hlo)), cut(hlo)))
+    return tuple(made)
+
+
+def step_calls(task: ManyDevices, device: jax.Device, seed: int) -> dict[str, Callable[[], Any]]:
+    """A step in each way that the batch size allows, on arrays that are in their places."""
+    data = sharding.wave_data(seed)
+    state = jax.jit(task.init)(jax.random.key(seed), data)
+    calls: dict[str, Callable[[], Any]] = {}
+    for name in task.ways:
+        way = sharding.way(name, task.layout, device, task.batch_size)
+        params = jax.device_put(state.params[name], way.params)
+        batch = way.place_batch(sharding.batch_at(data, 0, task.batch_size))
+        calls[name] = partial(sharding.in_turn(way.jitted), params, *batch, np.float32(0.01))
+    return calls
+
+
+def device_sweep(device: jax.Device, batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """A step of data-parallel training on 1, 2, 4 ... devices, each taking its part of the same batch.
+
+    Yields:
+        Records as of `timing.sweep`; `size` is the number of devices, and the variant `LARGE` takes a batch that is
+        large enough to keep a device busy.
+    """
+    for count in sharding.device_counts(device.platform):
+        layout = Layout((count, 1))
+        calls = step_calls(ManyDevices(batch_size, layout), device, seed)
+        del calls[SINGLE]  # the same as `jit` on one
+        calls[LARGE] = step_calls(ManyDevices(LARGE_BATCH, layout), device, seed)[JIT]
+        for call in calls.values():
+            jax.block_until_ready(call())  # compiles
+        for name, timing in interleaved(calls, budget_s=0.6).items():
+            yield {
+                "size": layout.size, "variant": name, "median_ms": 1e3 * timing.median, "low_ms": 1e3 * timing.low,
+                "high_ms": 1e3 * timing.high, "samples": timing.samples,
+            }  # fmt: skip
+
+
+VARIANTS = (*WAYS[1:], LARGE)
+"""Of `device_sweep`."""

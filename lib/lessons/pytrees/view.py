@@ -1,0 +1,251 @@
+"""The panels of the page on pytrees and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import altair as alt
+import numpy as np
+import streamlit as st
+
+from lib.lessons.pytrees import random_keys
+from lib.lessons.pytrees.measure import WAYS
+from lib.lessons.pytrees.random_keys import NAMES, Tree
+from lib.lessons.pytrees.routine import leaf_names
+from lib.live.measurement import Records
+from lib.live.run import Snapshot
+from lib.ui import charts, panels
+from lib.ui.controls import Controls
+from lib.ui.style import SERIES, TEST, TRAIN, duration, quantity
+
+STATES = {
+    "not used yet": SERIES[2],
+    "used up by split": SERIES[7],
+    "the same as another": TEST,
+}
+"""What a key of the tree is good for."""
+COLORS = [*SERIES, "#5E3C99", "#4D4D4D"]
+
+
+def explorer(name: str) -> Callable[[dict[str, Any]], None]:
+    """Draws a report of `pytrees.leaf_report`: the leaves of the whole tree, or of a part of it.
+
+    Args:
+        name: of the tree, for the key of the choice: another tree has other parts.
+    """
+
+    def draw(report: dict[str, Any]) -> None:
+        paths = report["path"]
+        nodes = sorted({path[: i + 1] for path in paths for i, sign in enumerate(path) if sign == "]"})
+        part = st.selectbox("Part of the tree", list(dict.fromkeys(["params", *nodes, *paths])), key=f"part_{name}")
+        rows = [i for i, path in enumerate(paths) if path.startswith(part)]
+        size = sum(report["size_bytes"][i] for i in rows)
+        norm = float(np.sqrt(sum(report["norm"][i] ** 2 for i in rows)))
+        st.dataframe(
+            {
+                "path": [paths[i] for i in rows],
+                "shape": [report["shape"][i] for i in rows],
+                "dtype": [report["dtype"][i] for i in rows],
+                "bytes": [report["size_bytes"][i] for i in rows],
+                "norm": [f"{report['norm'][i]:.4g}" for i in rows],
+            },
+            hide_index=True,
+        )
+        st.caption(
+            f"`{part}`: {len(rows)} leaves, {size // 4:,} numbers, {quantity(size, 'B')}, norm {norm:.4g}. "
+            "Its structure, a leaf at each `*`:"
+        )
+        st.code(report["structure"], language=None, wrap_lines=True)
+
+    return draw
+
+
+@cache
+def _norms_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spec:
+    """Columns `n0`, `n1`, ... against `x`, called by `names`."""
+    columns: list[Any] = [f"n{i}" for i in range(len(names))]
+    label = "".join(f'datum.label == "{c}" ? "{name}" : ' for c, name in zip(columns, names, strict=True)) + '""'
+    chart = (
+        alt.Chart(charts.named("norms"))
+        .transform_fold(columns, as_=["leaf", "norm"])
+        .mark_line(strokeWidth=2.5, clip=True)
+        .encode(
+            alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6)),
+            alt.Y("norm:Q", title="norm of the leaf", axis=alt.Axis(tickCount=6)),
+            alt.Color("leaf:N", title=None, scale=alt.Scale(domain=columns, range=COLORS[: len(columns)]), legend=alt.Legend(labelExpr=label)),
+            alt.StrokeDash("leaf:N", scale=alt.Scale(domain=columns, range=[[5, 4], [1, 0]] * (len(names) // 2)), legend=None),
+        )
+    )  # fmt: skip
+    return charts.build(chart, height, title)
+
+
+def draw_tree_training(depth: int) -> Callable[[Snapshot], None]:
+    """Draws the loss, and beside it the norm of each leaf."""
+
+    def draw(snapshot: Snapshot) -> None:
+        loss, norms = st.columns(2, gap="medium")
+        with loss:
+            charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, height=400)
+        with norms:
+            title = "Norm of each leaf: weights solid, biases dashed"
+            if not len(snapshot.values):
+                charts.nothing_yet(title, 400)
+                return
+            data = {f"n{i}": column for i, column in enumerate(snapshot.values[:, 1:].T)}
+            data["x"] = snapshot.coordinates[:, 0].astype(np.float32)
+            charts.show(_norms_spec(title, leaf_names(depth), 400), title, norms=data)
+
+    return draw
+
+
+def draw_updates(records: Records) -> None:
+    """Time of an update against the number of leaves."""
+    columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
+    title = "One SGD update"
+    charts.show(
+        charts.sweep_spec(title, WAYS, "leaves (log scale)", 480, columns=4), f"{title}, against the number of leaves",
+        sweep={name: [record[name] for record in records] for name in columns},
+    )  # fmt: skip
+    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == max(r["size"] for r in records)}
+    if len(last) == len(WAYS):
+        st.markdown(
+            f"At {records[-1]['size']} leaves: `tree.map` takes **{duration(last['tree.map, eager'])}** without `jit` and "
+            f"**{duration(last['tree.map, jit'])}** with it, one vector **{duration(last['vector, eager'])}** and "
+            f"**{duration(last['vector, jit'])}**; the gradient **{duration(last['gradient of the batch, jit'])}**."
+        )
+
+
+# Keys.
+
+
+def key_tree(controls: Controls) -> None:
+    """A tree of keys that grows at the press of a button, the program that makes it, and what each key is."""
+    tree: Tree = st.session_state.setdefault("_key_tree", random_keys.FIRST_TREE)
+    place = {NAMES[i]: i for i in range(len(tree) + 1)}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        # Widgets of changing choices would lose their value; the names stay, and those that are not there are told.
+        name = st.selectbox("Key", list(place), key="key_of_tree", width=90)
+        number = st.number_input("Number to fold in", 0, 99, 0, key="fold_in_number", bind="query-params", width=170)
+        st.button(
+            "split", key="key_split", on_click=_grow, args=(place[name], "split", 0), icon=":material/call_split:"
+        )
+        st.button("fold_in", key="key_fold_in", on_click=_grow, args=(place[name], "fold_in", int(number)), icon=":material/input:")  # fmt: skip
+        st.button("Start over", key="key_start", on_click=st.session_state.pop, args=("_key_tree",), icon=":material/replay:")  # fmt: skip
+    if random_keys.grown(tree, 0, "split", 0) == tree:
+        st.caption(f"The tree is full, {random_keys.MAX_KEYS} keys at the most: Start over.")
+    drawn, code = st.columns([1.5, 1], gap="large")
+    with code:
+        st.markdown("**The program that you have written**")
+        st.code(random_keys.program_of(tree, controls.seed), language="python")
+    with drawn:
+        panels.answer(
+            lambda report: _draw_keys(tree, report), controls.device, random_keys.key_report, tree, controls.seed
+        )
+
+
+def _grow(parent: int, how: str, number: int) -> None:
+    st.session_state["_key_tree"] = random_keys.grown(st.session_state["_key_tree"], parent, how, number)
+
+
+def _draw_keys(tree: Tree, report: dict[str, np.ndarray]) -> None:
+    """Each key in a row below its parent, as far to the right as it is from the first."""
+    order, depth = _rows(tree)
+    row = {key: number for number, key in enumerate(order)}
+    data = [tuple(int(part) for part in key) for key in report["data"]]
+    split = {node.parent for node in tree if node.how == "split"}
+    states = list(STATES)
+    state = [
+        states[2] if data.count(data[key]) > 1 else states[1] if key in split else states[0] for key in range(len(data))
+    ]
+    how = ["key(seed)"] + [
+        f"split({NAMES[n.parent]})[{n.number}]" if n.how == "split" else f"fold_in({NAMES[n.parent]}, {n.number})"
+        for n in tree
+    ]
+    keys = range(len(data))
+    charts.show(
+        _keys_spec(len(order), max(depth)), "; ".join(f"{NAMES[key]} = {how[key]}" for key in keys),
+        nodes={
+            "x": [depth[key] for key in keys], "y": [row[key] for key in keys], "state": [state[key] for key in keys],
+            "code": [f"{NAMES[key]} = {how[key]}" for key in keys],
+            "bits": [f"{data[key][0]:08x} {data[key][1]:08x}  normal {report['normal'][key]:+.2f}" for key in keys],
+        },
+        joints={
+            # Down from the parent, then across to the key.
+            "x": [depth[node.parent] for node in tree] * 2, "x2": [depth[node.parent] for node in tree] + depth[1:],
+            "y": [row[node.parent] for node in tree] + [row[key] for key in keys[1:]], "y2": [row[key] for key in keys[1:]] * 2,
+        },
+    )  # fmt: skip
+
+
+def _rows(tree: Tree) -> tuple[list[int], list[int]]:
+    """The keys in the order of their rows, children below their parent, and how far each is from the first."""
+    depth = [0]
+    for node in tree:
+        depth.append(depth[node.parent] + 1)
+
+    def below(key: int) -> list[int]:
+        children = [place for place, node in enumerate(tree, 1) if node.parent == key]
+        return [key, *(other for child in children for other in below(child))]
+
+    return below(0), depth
+
+
+@cache
+def _keys_spec(rows: int, depth: int) -> charts.Spec:
+    """Keys as dots, `rows` of them in `depth` generations, joined to their parents; two lines of text at each."""
+    y_scale = alt.Scale(domain=[-0.6, max(rows, 6) - 0.4], reverse=True, nice=False)
+    x_scale = alt.Scale(domain=[-0.25, max(12, depth + 6)], nice=False)
+    base = alt.Chart(charts.named("nodes"))
+    x, y = alt.X("x:Q", scale=x_scale, axis=None), alt.Y("y:Q", scale=y_scale, axis=None)
+    lines = (
+        alt.Chart(charts.named("joints"))
+        .mark_rule(strokeWidth=2, color=SERIES[7])
+        .encode(x, y, alt.X2("x2"), alt.Y2("y2"))
+    )
+    scale = alt.Scale(domain=list(STATES), range=list(STATES.values()))
+    color = alt.Color("state:N", title=None, scale=scale, legend=alt.Legend(columns=2))
+    dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
+    text: dict[str, Any] = {"align": "left", "dx": 14, "font": "monospace"}
+    code = base.mark_text(**text, dy=-8, fontSize=15, fontWeight="bold").encode(x, y, color, text="code:N")
+    bits = base.mark_text(**text, dy=9, fontSize=14).encode(x, y, color, text="bits:N")
+    return charts.build(alt.layer(lines, dots, code, bits), 44 * max(rows, 6) + 60, "Keys, and what each one is")
+
+
+def draw_dropout(snapshot: Snapshot) -> None:
+    """The losses of both trainings, and the curves that they have learnt."""
+    ways = tuple(random_keys.WAYS)
+    colors = (TRAIN, TEST)
+    loss, picture = st.columns(2, gap="medium")
+    with loss:
+        title = "Loss with every unit on"
+        if not len(snapshot.values):
+            charts.nothing_yet(title, 400)
+        else:
+            step = snapshot.coordinates[:, 0]
+            series = {way: (step, snapshot.values[:, i]) for i, way in enumerate(ways)}
+            spec = charts.lines_spec(title, "step", "mean squared error", True, ways, colors, 400)
+            charts.show(spec, f"{title}, with new keys and with one", lines=charts.lines(series, log=True))
+    with picture:
+        inputs, targets = (np.sort(a) for a in random_keys.curve_data())
+        targets = np.sin(3 * inputs)
+        series = {"data": (inputs, targets)}
+        series |= {
+            way: (inputs, curve) for way in ways if (curve := (snapshot.picture or {}).get(f"curve: {way}")) is not None
+        }
+        spec = charts.lines_spec("What was learnt", "x", "y", False, ("data", *ways), (SERIES[7], *colors), 400)
+        charts.show(spec, "The curves that both networks have learnt, and the data", lines=charts.lines(series))
+
+
+def draw_checks(report: dict[str, str]) -> None:
+    """What the checker says of each way of stepping."""
+    for way in random_keys.WAYS:
+        st.markdown(f"with {way}:")
+        st.code(report[way], language=None, wrap_lines=True)
+
+
+def draw_calls(rows: list[dict[str, str]]) -> None:
+    """What was said at each call."""
+    columns = ("call", "without jit", "jit", "jit, debug.callback", "jit, pure: calls so far")
+    st.dataframe({name: [row[name] for row in rows] for name in columns}, hide_index=True)

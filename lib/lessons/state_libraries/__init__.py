@@ -1,0 +1,1 @@
+"""One network in Flax, Equinox and Haiku."""

@@ -1,0 +1,103 @@
+"""What each library costs: to compile a step, and to call it, in the library's own way and through our interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from lib.lessons.state_libraries.common import NETWORK
+from lib.lessons.state_libraries.routine import PLAIN, load, step
+from lib.measure.stages import compile_in_stages
+from lib.measure.timing import Timing, interleaved, row
+from lib.routines import datasets
+from lib.routines.networks import init_params
+
+DATA = "moons"
+"""What the models are trained on."""
+STEPS = 50
+"""Steps of a sample."""
+
+
+def _arguments(device: jax.Device, batch_size: int, seed: int) -> tuple[Any, Any, Any]:
+    """Plain parameters, a batch and a learning rate, on the device."""
+    data = datasets.load(DATA, seed).arrays
+    rows = data["order"][:batch_size]
+    batch = tuple(array[rows] for array in data["train"])
+    params = init_params(NETWORK, jax.random.key(seed))
+    placed: tuple[Any, Any, Any] = jax.device_put((params, batch, np.float32(0.01)), device)
+    return placed
+
+
+def _pure_step(name: str) -> Callable[..., Any]:
+    """`step` of a library as a function of its own, so that nothing that JAX keeps applies to it."""
+    return lambda *args: step(name, *args)
+
+
+def calls(names: tuple[str, ...], device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
+    """One step of each library, as calls without arguments.
+
+    Returns:
+        `NAME own`: the library's own object, jitted in the library's own way. `NAME pure`: arrays in, arrays out,
+        through our interface, by `jax.jit`. Both give the loss, so that the same is waited for.
+    """
+    params, batch, learning_rate = _arguments(device, batch_size, seed)
+    made: dict[str, Callable[[], Any]] = {}
+
+    def loss_of(jitted: Any, model: Any) -> Any:
+        return jitted(model, batch, learning_rate)[1]
+
+    for name in names:
+        library = load(name)
+        # One state each: what changes in place must not change under the other.
+        mine, state = (jax.device_put(library.split(library.make(params)), device) for _ in range(2))
+        made[f"{name} own"] = partial(loss_of, library.jit(library.train_step), library.merge(mine))
+        made[f"{name} pure"] = partial(loss_of, jax.jit(_pure_step(name)), state)
+    return made
+
+
+def _steps(call: Callable[[], Any]) -> None:
+    """A sample: so many steps, each blocked, for every library alike."""
+    for _ in range(STEPS):
+        jax.block_until_ready(call())
+
+
+def step_times(calls: dict[str, Callable[[], Any]], budget_s: float) -> dict[str, Timing]:
+    """Seconds a step, in turns."""
+    for call in calls.values():
+        _steps(call)  # compiles, and fills the fast path of the dispatch
+    timings = interleaved({name: partial(_steps, call) for name, call in calls.items()}, budget_s)
+    return {
+        name: t._replace(median=t.median / STEPS, low=t.low / STEPS, high=t.high / STEPS, calls=t.calls * STEPS)
+        for name, t in timings.items()
+    }
+
+
+def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """What each library's step takes to compile; then the steady state of all steps, in turns.
+
+    Yields:
+        `label`, the library. With `phase` "compile": `trace_ms`, `lower_ms`, `compile_ms`, from nothing. With `phase`
+        "own" or "pure" (see `calls`): the columns of `timing.row`. Last, with `phase` "overhead": what our interface
+        adds to a step of the plain pytree, as a `share` of it; None if the samples are too far apart to tell.
+    """
+    params, batch, learning_rate = _arguments(device, batch_size, seed)
+    for name in names:
+        library = load(name)
+        state = jax.device_put(library.split(library.make(params)), device)
+        args = (state, batch, learning_rate)
+        jax.eval_shape(_pure_step(name), *args)  # what the library and jax.numpy keep for their own functions
+        _, phases = compile_in_stages(jax.jit(_pure_step(name)), *args)
+        yield {"label": name, "phase": "compile", **phases._asdict()}
+    made = calls(names, device, batch_size, seed)
+    for key, timing in step_times(made, budget_s=2.0).items():
+        name, _, phase = key.rpartition(" ")
+        yield row(name, phase, timing)
+    # The same program twice, so little counts: these two alone, by the quartile that other work on the machine spoils least.
+    pair = {key: made[key] for key in (f"{PLAIN} own", f"{PLAIN} pure")}
+    bare, through = step_times(pair, budget_s=1.0).values()
+    steady = all(timing.high < 1.2 * timing.low for timing in (bare, through))
+    yield {"label": PLAIN, "phase": "overhead", "share": through.low / bare.low - 1 if steady else None}

@@ -1,0 +1,216 @@
+"""One network in five dresses: a plain pytree, Flax NNX, Flax Linen, Equinox and Haiku, behind one small interface.
+
+Each library has a module of its own, imported when it is asked for and not before. It has:
+
+    make(params) -> model: the library's own object, with the weights of a plain pytree
+    train_step(model, batch, learning_rate) -> (model, loss): as that library writes it, not jitted
+    jit: what the library jits with
+    split(model) -> pytree of arrays, merge(pytree) -> model
+    weights(model) -> params: back to the plain pytree
+    dropout(x, key) -> outputs of two calls in training, and of one in prediction
+    batch_norm(batches) -> the layer's running mean after each batch, as it would predict with
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from lib.lessons.state_libraries.common import NETWORK
+from lib.routines.datasets import PASSES
+from lib.routines.networks import init_params
+from lib.routines.problem import Metrics, TrainState, new_state
+
+PLAIN = "pytree"
+SMOOTHING = 0.98
+"""How much of the running mean of the losses stays at each step: a mean of about 50."""
+FEATURES = 3
+"""Of the batches that the batch norms see."""
+
+
+class Library(NamedTuple):
+    """Where a library's module is, and how the library handles what changes.
+
+    Attributes:
+        package: what to install; empty if nothing is needed.
+    """
+
+    module: str
+    package: str
+    state: str
+    randomness: str
+    layer: str
+
+
+LIBRARIES: dict[str, Library] = {
+    PLAIN: Library(
+        "plain", "", "an argument and a result of each function", "a key is an argument; you split it",
+        "takes its running mean, gives back the new one",
+    ),
+    "Flax NNX": Library(
+        "flax_nnx", "flax", "in the object, changed in place; `nnx.jit` carries it through",
+        "`nnx.Rngs` in the object holds a key and counts calls", "changes its variables; `model.eval()` stops that",
+    ),
+    "Flax Linen": Library(
+        "flax_linen", "flax", "a dict of collections beside the module",
+        "`rngs={\"dropout\": key}`, one key a collection", "`apply(..., mutable=[...])` gives the new collection back",
+    ),
+    "Equinox": Library(
+        "equinox_", "equinox", "the model is the pytree; a step gives a new one", "`key=` at each call; you split it",
+        "takes and gives back an `eqx.nn.State`",
+    ),
+    "Haiku": Library(
+        "haiku_", "dm-haiku", "dicts of parameters and state beside a pure function",
+        "a key to `apply`; `hk.next_rng_key()` inside", "`transform_with_state`: `apply` gives the new state back",
+    ),
+}  # fmt: skip
+
+
+def load(name: str) -> Any:
+    """The module of a library of `LIBRARIES`. Raises whatever its import raises."""
+    return import_module(f"{__package__}.{LIBRARIES[name].module}")
+
+
+def step(name: str, state: PyTree, batch: tuple[Array, Array], learning_rate: Float[Array, ""]) -> tuple[PyTree, Array]:
+    """One step of a library's model, arrays in and arrays out."""
+    library = load(name)
+    model, loss = library.train_step(library.merge(state), batch, learning_rate)
+    return library.split(model), loss
+
+
+def _arrays(name: str, params: PyTree) -> PyTree:
+    library = load(name)
+    return library.split(library.make(params))
+
+
+def _weights(name: str, state: PyTree) -> PyTree:
+    library = load(name)
+    return library.weights(library.merge(state))
+
+
+def _one_step(name: str) -> PyTree:
+    fun, args = routine(name, 1)
+    return fun(*args)[0]
+
+
+def defect_of(name: str) -> str:
+    """What keeps a library from being used, as a sentence; empty if nothing does. It is imported and traced."""
+    try:
+        jax.eval_shape(lambda: _weights(name, _one_step(name)))
+    except Exception as error:  # a library of another year may raise anything
+        package = LIBRARIES[name].package
+        message = re.sub(r" *[(][^()]*[/\\][^()]*[)]", "", str(error).partition("\n")[0])  # without the server's paths
+        said = f"{type(error).__name__}: {message}"
+        if isinstance(error, ModuleNotFoundError):
+            return f"{name} is left out: `{package}` is not installed here. `pip install {package}` brings it."
+        return f"{name} is left out: it does not work with what is installed here (`{said}`)."
+    return ""
+
+
+def defects() -> dict[str, str]:
+    """Of each library, what keeps it from being used."""
+    return {name: defect_of(name) for name in LIBRARIES}
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """Every library's model, trained side by side: the same start, the same batches, the same update.
+
+    Its metrics: the plain pytree's `loss`; each library's, as a running mean (`losses`); and how far the losses of this
+    step are apart (`spread`). Its `opt_state` holds the running means.
+
+    Attributes:
+        names: keys of `LIBRARIES`, the plain pytree first.
+    """
+
+    names: tuple[str, ...]
+    batch_size: int
+
+    @property
+    def lineage(self) -> Any:
+        return replace(self, batch_size=0)
+
+    def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
+        params_key, key = jax.random.split(key)
+        params = init_params(NETWORK, params_key)
+        return new_state({name: _arrays(name, params) for name in self.names}, key, jnp.zeros(len(self.names)))
+
+    def step(
+        self, state: TrainState, data: dict[str, Any], learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        inputs, targets = data["train"]
+        start = (state.step * self.batch_size) % (PASSES * inputs.shape[0])
+        rows = jax.lax.dynamic_slice_in_dim(data["order"], start, self.batch_size)
+        batch = inputs[rows], targets[rows]
+        stepped = {name: step(name, state.params[name], batch, learning_rate) for name in self.names}
+        losses = jnp.stack([stepped[name][1] for name in self.names])
+        params = {name: stepped[name][0] for name in self.names}
+        means = SMOOTHING * state.opt_state + (1 - SMOOTHING) * losses
+        metrics = {
+            "loss": losses[0],
+            "losses": means / (1 - SMOOTHING ** (state.step + 1)),  # as Haiku's batch norm does, and Equinox's
+            "spread": jnp.abs(losses - losses[0]).max(),
+        }
+        return TrainState(params, means, state.key, state.step + 1), metrics
+
+    def observe(self, state: TrainState, data: dict[str, Any]) -> dict[str, Array]:
+        """How far each library's weights are from the plain pytree's: the largest difference of any weight."""
+        plain = _weights(PLAIN, state.params[PLAIN])
+        apart = []
+        for name in self.names:
+            differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), _weights(name, state.params[name]), plain)
+            apart.append(jnp.stack(jax.tree.leaves(differences)).max())
+        return {"weights_apart": jnp.stack(apart)}
+
+
+def routine(name: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:
+    """A step of a library, not jitted, and arrays to call it with."""
+    state = _arrays(name, init_params(NETWORK, jax.random.key(0)))
+    batch = jnp.zeros((batch_size, NETWORK.features)), jnp.zeros(batch_size)
+    return partial(step, name), (state, batch, jnp.float32(0.01))
+
+
+# What the tables say of each library.
+
+
+def census(name: str) -> dict[str, Any]:
+    """Leaves of the model's pytree of arrays, their numbers in all, and path and shape of the first weights."""
+    arrays = jax.eval_shape(lambda: _arrays(name, init_params(NETWORK, jax.random.key(0))))
+    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    path, first = next((path, leaf) for path, leaf in leaves if len(leaf.shape) == 2)
+    return {
+        "leaves": len(leaves), "parameters": sum(leaf.size for _, leaf in leaves),
+        "path": jax.tree_util.keystr(path), "shape": first.shape,
+    }  # fmt: skip
+
+
+def censuses(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """`census` of each library."""
+    return {name: census(name) for name in names}
+
+
+def stateful_report(name: str, batch_size: int, seed: int) -> dict[str, Any]:
+    """A library's dropout of eight ones, and its batch norm on three batches of normal numbers of mean 1.
+
+    Returns:
+        `first`, `second` (calls in training), `test`; `means`: of the first feature, after each batch.
+    """
+    library = load(name)
+
+    @jax.jit
+    def report(key):
+        dropout_key, batches_key = jax.random.split(key)
+        first, second, test = library.dropout(jnp.ones(8), dropout_key)
+        batches = 1 + jax.random.normal(batches_key, (3, batch_size, FEATURES))
+        means = jnp.stack(library.batch_norm(batches))
+        return {"first": first, "second": second, "test": test, "means": means[:, 0], "batches": batches.mean(1)[:, 0]}
+
+    return report(jax.random.key(seed))
