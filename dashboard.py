@@ -1,5 +1,10 @@
 """Start with `streamlit run dashboard.py`."""
 
-from lib.ui import frame
+import streamlit as st
 
-frame.run()
+from lib.ui import frame, push
+
+if st.runtime.exists():  # a visitor's run of this script
+    frame.run()
+else:  # the server starts: it takes what it serves from here
+    app = st.App(__file__, routes=push.routes())

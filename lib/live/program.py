@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from inspect import unwrap
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 from lib.live.engine import Engine
 from lib.measure.compile_log import reasons
 from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of, placed
-from lib.routines.problem import HostProblem, Problem, TrainState, train_steps
+from lib.routines.problem import HostProblem, Observed, Problem, TrainState, train_steps
 
 HOST_STEPS = 256
 """Steps of one chunk of a step on the host, at the most."""
@@ -46,7 +45,7 @@ class Program(NamedTuple):
 
     Attributes:
         start: `(seed, data) -> TrainState`.
-        observe: `(state, data) -> picture`.
+        observe: `(state, data) -> Observed`.
     """
 
     device: jax.Device
@@ -61,7 +60,7 @@ class Chunk(NamedTuple):
     Attributes:
         metrics: each metric of each step, float32[num_steps, ...].
         elapsed_s: the steps alone, without the picture.
-        picture: of the new state, or None.
+        observed: of the new state, or None.
         diverged: what stopped being finite at the step after these, or empty.
     """
 
@@ -69,7 +68,7 @@ class Chunk(NamedTuple):
     num_steps: int
     metrics: dict[str, np.ndarray]
     elapsed_s: float
-    picture: dict[str, np.ndarray] | None
+    observed: Observed | None
     diverged: str
 
 
@@ -121,14 +120,10 @@ def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
     # JAX 0.12 explains no static argument, and would compare with somebody else's unrelated program.
     reason = "\n".join(text for text in said if "Static(val=" in text)
 
-    # A function of its own, because what JAX keeps for a jitted function lives as long as the function: with the
-    # one `train_steps` for all, each program would stay, 6 MB, after the engine has dropped it.
-    @jax.jit
-    def train_steps_of_problem(state: Any, data: Any, learning_rate: Any, num_steps: Any) -> Any:
-        return unwrap(train_steps)(problem, state, data, learning_rate, num_steps)
-
+    # `partial` makes a function of its own, because what JAX keeps for a jitted function lives as long as the
+    # function: with one for all problems, each program would stay, 6 MB, after the engine has dropped it.
     compiled, phases = compile_in_stages(
-        train_steps_of_problem, state=state, data=data, learning_rate=rate, num_steps=count
+        jax.jit(partial(train_steps, problem)), state=state, data=data, learning_rate=rate, num_steps=count
     )
     _, buffers, _ = compiled.out_info
     return Steps(compiled, buffers["loss"].shape[0], _leaves(state), phases, cost_of(compiled), reason)
@@ -240,10 +235,8 @@ def compute_chunk(
         after, num_steps, diverged = _last_finite(take, good, program, state, num_steps)
         metrics = {name: values[:num_steps] for name, values in metrics.items()}
     elapsed_s = time.perf_counter() - begun
-    picture = None
-    if want_picture:
-        picture = {name: np.asarray(value) for name, value in program.observe(after, data).items()}
-    return Chunk(after, num_steps, metrics, elapsed_s, picture, diverged)
+    observed = jax.tree.map(np.asarray, program.observe(after, data)) if want_picture else None
+    return Chunk(after, num_steps, metrics, elapsed_s, observed, diverged)
 
 
 def _last_finite(

@@ -17,7 +17,7 @@ from typing import Any
 
 import streamlit as st
 
-from lib.ui import style
+from lib.ui import style, waiting
 from lib.ui.controls import Controls, shared_controls
 from lib.ui.panels import compile_log_panel
 
@@ -31,7 +31,8 @@ ICON = (
 )
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
 
-_inside: ContextVar[bool] = ContextVar("inside", default=False)
+_page: ContextVar[str] = ContextVar("page", default="")
+"""The name of the page that is running inside the frame."""
 
 
 class PageEnd(Exception):
@@ -66,14 +67,21 @@ def run() -> None:
     style.inject()
     controls = shared_controls()
     st.session_state["_controls"] = controls
-    token = _inside.set(True)
+    waiting.begin()
+    token = _page.set(page.url_path or "home")
     try:
         page.run()
     except PageEnd:
         pass  # the way to the other pages stands all the same
     finally:
-        _inside.reset(token)
+        _page.reset(token)
     _footer(page.url_path)
+    waiting.finish()
+
+
+def page_name() -> str:
+    """Of the page that is running: its path in the address, `home` for the first."""
+    return _page.get()
 
 
 def _footer(path: str) -> None:
@@ -97,7 +105,7 @@ def begin(docstring: str) -> Controls:
     Returns:
         The shared controls as they are set.
     """
-    if not _inside.get():
+    if not _page.get():
         st.navigation(_pages())
         st.rerun()
     title, _, rest = inspect.cleandoc(docstring).partition("\n")

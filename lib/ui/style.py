@@ -6,6 +6,7 @@ brown and a grey added; they hold on a light and on a dark ground.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 import streamlit as st
@@ -70,13 +71,18 @@ WIDE = ("Status", "Accuracy: train, test")
 """Numbers that need room for two. Cells of fixed widths keep the row still while the numbers change."""
 
 
-def stats(numbers: dict[str, str]) -> None:
-    """A row of named numbers, as one element: live pages redraw it four times a second."""
+def stats_html(numbers: Mapping[str, str]) -> str:
+    """A row of named numbers as HTML."""
     cells = "".join(
         f'<div class="{"wide" if name in WIDE else ""}"><div class="name">{escape(name)}</div><div class="value">{escape(value)}</div></div>'
         for name, value in numbers.items()
     )
-    st.html(f'<div class="stats">{cells}</div>')
+    return f'<div class="stats">{cells}</div>'
+
+
+def stats(numbers: Mapping[str, str]) -> None:
+    """A row of named numbers, as one element."""
+    st.html(stats_html(numbers))
 
 
 def quantity(value: float | None, unit: str = "") -> str:

@@ -1,0 +1,167 @@
+"""Frames of live runs, prepared once and handed to everybody who looks."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lib.live.run import LiveRun, Snapshot
+
+PERIOD_S = 0.24
+"""From frame to frame of an active run."""
+
+Deliver = Callable[["Frame"], None]
+
+
+class Frame(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        body: as the feed's `prepare` has made it.
+        changed_at: when the newest step in it was computed, in seconds since the epoch.
+    """
+
+    body: bytes
+    changed_at: float
+
+
+class Feed:
+    """The frames of one run.
+
+    Attributes:
+        token: who knows it may look.
+    """
+
+    def __init__(self, run: LiveRun, feeds: Feeds) -> None:
+        self.token = secrets.token_urlsafe(18)
+        self.run = run
+        self._feeds = feeds
+        self._prepare: Callable[[Snapshot], bytes] | None = None
+        self._deliveries: set[Deliver] = set()
+        self._last: Frame | None = None
+        self._sent_at = -float("inf")
+        self._touch_at = -float("inf")
+        self._changed = True
+
+    def show(self, prepare: Callable[[Snapshot], bytes]) -> None:
+        """From now on frames are made by `prepare`; called at every script run."""
+        self._prepare = prepare
+        self._changed = True
+        self._feeds.wake(self, 0.0)
+
+    def changed(self) -> None:
+        """The run has changed by itself: the next frame is sent as soon as it is due. Any thread."""
+        self._changed = True
+        if self._deliveries:
+            self._feeds.wake(self, self._sent_at + 0.6 * PERIOD_S)
+
+    def subscribe(self, deliver: Deliver) -> Callable[[], None]:
+        """Hands each frame to `deliver`, beginning with the present one; returns what ends it. Any thread."""
+        self._deliveries.add(deliver)
+        if self._last is not None:
+            deliver(self._last)
+        self._feeds.wake(self, 0.0)
+        return lambda: self._deliveries.discard(deliver)
+
+    def turn(self, now: float) -> float | None:
+        """Sends a frame if there is anything new, and says when to come again; None: when it is woken."""
+        if self._prepare is None or not self._deliveries:
+            return None
+        touched = now >= self._touch_at
+        if touched:
+            # By a grid, not from frame to frame: a frame that is late must not make all later ones later.
+            self._touch_at = max(self._touch_at + PERIOD_S, now + PERIOD_S / 2)
+            self.run.touch()
+        if self._changed or (touched and not self.run.moving):
+            self._changed = False
+            self._sent_at = now
+            snapshot = self.run.snapshot()
+            frame = Frame(self._prepare(snapshot), snapshot.changed_at)
+            if self._last is None or frame.body != self._last.body:
+                self._last = frame
+                for deliver in list(self._deliveries):
+                    deliver(frame)
+        return self._touch_at if self.run.active else None
+
+
+class Feeds:
+    """All feeds of this process, and the thread that prepares their frames.
+
+    Args:
+        clock: seconds.
+        on_error: is told of what a feed's `prepare` raises; the feed goes on.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, on_error: Callable[[Exception], None] | None = None
+    ) -> None:
+        self._clock = clock
+        self._on_error = on_error
+        self._feeds: weakref.WeakValueDictionary[str, Feed] = weakref.WeakValueDictionary()
+        self._due: weakref.WeakKeyDictionary[Feed, float] = weakref.WeakKeyDictionary()
+        self._woken = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def open(self, run: LiveRun) -> Feed:
+        """A feed of a run. It is there as long as somebody holds it."""
+        feed = Feed(run, self)
+        weak = weakref.ref(feed)
+
+        def on_change() -> None:
+            there = weak()
+            if there is not None:
+                there.changed()
+
+        run.on_change = on_change
+        self._feeds[feed.token] = feed
+        return feed
+
+    def get(self, token: str) -> Feed | None:
+        """The feed of a token."""
+        return self._feeds.get(token)
+
+    def wake(self, feed: Feed, at: float) -> None:
+        """Has a feed take its turn at a time, or earlier if it is due earlier."""
+        with self._woken:
+            if at < self._due.get(feed, float("inf")):
+                self._due[feed] = at
+                self._woken.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="frames", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._woken:
+                now = self._clock()
+                due = [feed for feed, at in self._due.items() if at <= now]
+                if not due:
+                    self._woken.wait(max(0.0, min(self._due.values(), default=now + 60.0) - now))
+                    continue
+                for feed in due:
+                    del self._due[feed]
+            self.take_turns(due)
+            del due[:], feed  # hold on to nothing: a feed goes when its session goes
+
+    def take_turns(self, due: list[Feed]) -> None:
+        """Lets feeds take their turns."""
+        for feed in due:
+            try:
+                again = feed.turn(self._clock())
+            except Exception as error:  # one visitor's frame must not end everybody's
+                if self._on_error is not None:
+                    self._on_error(error)
+                again = self._clock() + 4 * PERIOD_S
+            if again is not None:
+                self.wake(feed, again)
+
+
+@functools.cache
+def default_feeds() -> Feeds:
+    """The feeds of this process."""
+    return Feeds()

@@ -1,0 +1,113 @@
+"""What a run has shown so far, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.live.history import History
+
+AXES = ("step", "seconds", "examples")
+"""What a metric can be drawn against: seconds are those of computing."""
+MAX_NUMBERS = 700
+"""Numbers of one curve family in a frame, so that a frame stays below 10 kB however many metrics there are."""
+MAX_BUCKETS = 240
+OBSERVED_BUCKETS = 80
+
+
+class Curves(NamedTuple):
+    """Metrics against coordinates.
+
+    Attributes:
+        coordinates: float64[points] for each of `AXES`.
+        metrics: float32[points, ...] by name, each in the shape that the step gives it.
+    """
+
+    coordinates: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
+
+
+class Metrics:
+    """The history of several metrics. Their names and shapes are those of the first rows."""
+
+    def __init__(self, max_buckets: int = MAX_BUCKETS) -> None:
+        self._max_buckets = max_buckets
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._history: History | None = None
+
+    def append(self, coordinates: np.ndarray, metrics: Mapping[str, np.ndarray]) -> None:
+        """Adds rows.
+
+        Args:
+            coordinates: float64[rows, axes], ascending.
+            metrics: float32[rows, ...] by name.
+        """
+        if self._history is None:
+            self._shapes = {name: values.shape[1:] for name, values in metrics.items()}
+            series = sum(map(prod, self._shapes.values()))
+            buckets = max(16, min(self._max_buckets, MAX_NUMBERS // series // 2 * 2))
+            self._history = History(series, buckets, len(AXES))
+        rows = len(coordinates)
+        matrix = np.concatenate([metrics[name].reshape(rows, -1) for name in self._shapes], axis=1)
+        self._history.append(coordinates, matrix)
+
+    def curves(self) -> Curves:
+        """What to draw."""
+        if self._history is None:
+            return Curves(dict.fromkeys(AXES, np.empty(0)), {})
+        coordinates, matrix = self._history.points()
+        metrics, at = {}, 0
+        for name, shape in self._shapes.items():
+            metrics[name] = matrix[:, at : at + prod(shape)].reshape(len(matrix), *shape)
+            at += prod(shape)
+        return Curves(dict(zip(AXES, coordinates.T, strict=True)), metrics)
+
+
+class Recorder:
+    """How far a run has come, and what it has shown on the way.
+
+    Attributes:
+        latest: the metrics of the last step.
+        picture: of the state at `picture_step`.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.examples = 0
+        self.computing_s = 0.0
+        self.latest: dict[str, np.ndarray] = {}
+        self.picture: dict[str, np.ndarray] | None = None
+        self.picture_step = 0
+        self._metrics = Metrics()
+        self._observed = Metrics(OBSERVED_BUCKETS)
+
+    def take_steps(self, metrics: Mapping[str, np.ndarray], elapsed_s: float, batch_size: int) -> None:
+        """Takes in the metrics of the next steps, each float32[num_steps, ...], which took `elapsed_s` together."""
+        count = len(metrics["loss"])
+        done = np.arange(1.0, count + 1)
+        coordinates = np.stack(
+            [self.step + done, self.computing_s + done * (elapsed_s / count), self.examples + done * batch_size], axis=1
+        )
+        self._metrics.append(coordinates, metrics)
+        self.latest = {name: values[-1] for name, values in metrics.items()}
+        self.step += count
+        self.computing_s += elapsed_s
+        self.examples += count * batch_size
+
+    def take_picture(self, metrics: Mapping[str, np.ndarray], picture: dict[str, np.ndarray]) -> None:
+        """Takes in what was observed of the state as it is now. Metrics that are not finite are left out."""
+        self.picture, self.picture_step = picture, self.step
+        if metrics and all(np.isfinite(value) for value in metrics.values()):
+            at = np.array([[self.step, self.computing_s, self.examples]], np.float64)
+            self._observed.append(at, {name: np.asarray(value, np.float32)[None] for name, value in metrics.items()})
+
+    def curves(self) -> Curves:
+        """The metrics of the steps."""
+        return self._metrics.curves()
+
+    def observed(self) -> Curves:
+        """The metrics of the pictures."""
+        return self._observed.curves()

@@ -1,0 +1,95 @@
+"""Live frames as bytes: what a component in the browser draws."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lib.ui import charts
+from lib.ui.style import stats_html
+
+
+class LiveFrame(NamedTuple):
+    """What a live run shows at one moment.
+
+    Attributes:
+        stats: the row of numbers, by name.
+        shown: charts and texts, in their order.
+        notes: sentences below them: a message, what was compiled and why.
+    """
+
+    stats: Mapping[str, str]
+    shown: Sequence[charts.Shown]
+    notes: Sequence[charts.Text]
+
+
+def encode(frame: LiveFrame) -> bytes:
+    """A frame as a JSON header, its length in front as an unsigned 32-bit number, and the columns of its charts.
+
+    The header has `stats`, `notes` and `items`; a chart among the items names its specification by a key, and each
+    of its columns by dtype, offset and length into what follows the header (which starts at a multiple of 8 bytes).
+    """
+    body: list[bytes] = []
+    size = 0
+
+    def put(values: np.ndarray) -> list[Any]:
+        nonlocal size
+        raw = np.ascontiguousarray(values).tobytes()
+        place = [values.dtype.str[1:], size, len(values)]
+        padding = -len(raw) % 8
+        body.append(raw + b"\0" * padding)
+        size += len(raw) + padding
+        return place
+
+    def column(values: pa.ChunkedArray) -> list[Any]:
+        array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+        if pa.types.is_dictionary(array.type):
+            return [*put(array.indices.to_numpy(zero_copy_only=False)), array.dictionary.to_pylist()]
+        if pa.types.is_string(array.type) or pa.types.is_boolean(array.type):
+            return ["json", array.to_pylist(), len(array)]
+        values = array.to_numpy(zero_copy_only=False)  # nulls become NaN, and JavaScript makes them nulls again
+        if values.dtype == np.float64:
+            values = values.astype(np.float32)
+        return put(values.astype(np.int32) if values.dtype.itemsize == 8 else values)
+
+    items = []
+    for item in frame.shown:
+        if isinstance(item, charts.Text):
+            items.append(item._asdict())
+        else:
+            data = {name: {c: column(table[c]) for c in table.column_names} for name, table in item.data.items()}
+            items.append({"spec": spec_key(item.spec), "alt": item.alt, "width": item.width, "data": data})
+    header = {"stats": stats_html(frame.stats), "items": items, "notes": [note._asdict() for note in frame.notes]}
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-(len(text) + 4) % 8)
+    return len(text).to_bytes(4, "little") + text + b"".join(body)
+
+
+_keys: dict[int, tuple[charts.Spec, str]] = {}
+_specs: dict[str, str] = {}
+MAX_SPECS = 1024
+
+
+def spec_key(spec: charts.Spec) -> str:
+    """A short name for a specification, the same for an equal one."""
+    known = _keys.get(id(spec))
+    if known is not None and known[0] is spec:
+        return known[1]
+    text = json.dumps(spec, sort_keys=True)
+    key = hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
+    _keys[id(spec)] = (spec, key)
+    _specs[key] = json.dumps({"key": key, "spec": spec})
+    for kept in (_keys, _specs):
+        while len(kept) > MAX_SPECS:
+            kept.pop(next(iter(kept)))
+    return key
+
+
+def spec_of(key: str) -> str | None:
+    """The message that brings a specification to a browser, as JSON; None if there is none of that key."""
+    return _specs.get(key)

@@ -1,0 +1,224 @@
+// Draws the frames of one live run as they are pushed. Streamlit's element tree is not touched by them.
+
+const PARTS = new WeakMap();
+const SPECS = new Map();
+let vega;
+
+// Where the app is served from, behind whatever proxy: the folder of Streamlit's own scripts says it.
+const base = () => new URL("../../", document.querySelector('script[src*="static/js/index"]').src);
+
+const loadVega = (file) =>
+  (vega ??= import(new URL(`static/js/${file}`, base()).href)
+    .then((module) => Object.values(module).find((value) => typeof value === "function")()));
+
+const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const marked = (text) =>
+  escape(text).replace(/`([^`]+)`/g, "<code>$1</code>").replace(/\*\*([^*]+)\*\*/g, "<b>$1</b>");
+
+const ARRAYS = {
+  f4: Float32Array, f8: Float64Array, i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array,
+  i4: Int32Array, u4: Uint32Array,
+};
+
+// When the newest step was computed (8 bytes), then what `frames.encode` says.
+function decode(buffer) {
+  const length = new DataView(buffer).getUint32(8, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 12, length)));
+  const start = 12 + length;
+  const column = ([dtype, at, count, words]) => {
+    if (dtype === "json") return at;
+    const values = new ARRAYS[dtype](buffer, start + at, count);
+    if (words) return Array.from(values, (code) => words[code]);
+    return dtype[0] === "f" ? Array.from(values, (x) => (Number.isNaN(x) ? null : x)) : values;
+  };
+  for (const item of header.items)
+    for (const name in item.data ?? {}) {
+      const names = Object.keys(item.data[name]);
+      const columns = names.map((c) => column(item.data[name][c]));
+      const rows = new Array(columns[0]?.length ?? 0);
+      for (let i = 0; i < rows.length; i++) {
+        const row = {};
+        for (let c = 0; c < names.length; c++) row[names[c]] = columns[c][i];
+        rows[i] = row;
+      }
+      item.data[name] = rows;
+    }
+  return header;
+}
+
+// The colours and type of the app's theme, light or dark.
+function themed(element) {
+  const style = getComputedStyle(element);
+  const ink = style.getPropertyValue("--st-text-color").trim() || style.color;
+  const font = style.getPropertyValue("--st-font").trim() || style.fontFamily;
+  const axis = { labelColor: ink, titleColor: ink, gridColor: ink, gridOpacity: 0.14, domainColor: ink, tickColor: ink,
+    domainOpacity: 0.4, tickOpacity: 0.4, titleFontWeight: "normal" };
+  return { background: "transparent", font, view: { stroke: "transparent" }, axis,
+    legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 } };
+}
+
+const merged = (one, other) => {
+  const both = { ...one };
+  for (const key in other)
+    both[key] = typeof one[key] === "object" && one[key] && !Array.isArray(one[key]) ? merged(one[key], other[key]) : other[key];
+  return both;
+};
+
+class Chart {
+  constructor(element) {
+    this.element = element;
+    this.resized = new ResizeObserver(() => this.resize());
+    this.resized.observe(element);
+  }
+  resize() {
+    const width = this.element.clientWidth;
+    if (this.view && width && width !== this.width) {
+      this.width = width;
+      this.view.width(width).resize().runAsync();
+    }
+  }
+  // Embeds anew when the specification is another one; else the marks change in place.
+  async show({ spec: key, data }, spec, theme, file) {
+    this.data = data;
+    if (this.key !== key || this.theme !== theme) {
+      this.key = key;
+      this.theme = theme;
+      const { embed, expressionInterpreter } = await loadVega(file);
+      this.width = this.element.clientWidth;
+      const whole = { ...spec, width: this.width || 600, autosize: { type: "fit", contains: "padding" },
+        datasets: this.data, config: merged(JSON.parse(theme), spec.config ?? {}) };
+      this.view?.finalize();
+      this.view = undefined;
+      const made = await embed(this.element, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false });
+      if (this.key === key && this.theme === theme) this.view = made.view;
+      else made.view.finalize();
+      return;
+    }
+    if (!this.view) return;
+    for (const name in data) this.view.data(name, data[name]);
+    await this.view.runAsync();
+  }
+  close() {
+    this.resized.disconnect();
+    this.view?.finalize();
+  }
+}
+
+class Live {
+  constructor(parent) {
+    parent.innerHTML = '<div class="live"><div class="numbers"></div><div class="items"></div><div class="notes"></div></div>';
+    this.root = parent.firstChild;
+    [this.numbers, this.items, this.notes] = this.root.children;
+    this.charts = [];
+    this.kinds = "";
+    this.failures = 0;
+  }
+  open(data, fail) {
+    this.theme = JSON.stringify(themed(this.root));
+    this.file = data.vega;
+    this.fail = fail;
+    if (this.token === data.token) {
+      if (this.frame) this.draw();
+      return;
+    }
+    this.token = data.token;
+    this.connect();
+  }
+  connect() {
+    this.socket?.close();
+    const token = this.token;
+    const url = new URL(`live/${token}`, base());
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = (this.socket = new WebSocket(url));
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => {
+      if (this.socket !== socket) return;
+      this.failures = 0;
+      if (typeof data === "string") {
+        const { key, spec } = JSON.parse(data);
+        SPECS.set(key, spec);
+      } else this.frame = decode(data);
+      this.draw();
+    };
+    socket.onclose = () => {
+      if (this.socket !== socket || this.closed) return;
+      // A blip mends itself. Where no frame ever comes through, the app draws by itself instead.
+      this.failures += 1;
+      if (this.failures >= 4) this.fail();
+      else setTimeout(() => this.socket === socket && !this.closed && this.connect(), 400 * 2 ** this.failures);
+    };
+  }
+  async draw() {
+    if (!this.frame || this.drawing) return void (this.again = true);
+    this.drawing = true;
+    try {
+      do {
+        this.again = false;
+        await this.drawFrame(this.frame);
+      } while (this.again);
+    } finally {
+      this.drawing = false;
+    }
+  }
+  async drawFrame({ stats, items, notes }) {
+    const missing = items.filter(({ spec }) => spec && !SPECS.has(spec));
+    this.put(this.numbers, stats);
+    this.put(this.notes, notes.map(note).join(""));
+    for (const { spec } of missing) this.socket.send(spec);
+    if (missing.length) return;
+    this.arrange(items);
+    await Promise.all(items.map((item, i) =>
+      item.spec ? this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)
+        : this.put(this.items.children[i], note(item))));
+    this.root.dataset.frames = 1 + Number(this.root.dataset.frames ?? 0);
+  }
+  put(element, html) {
+    if (element.shown !== html) element.innerHTML = element.shown = html;
+  }
+  // A place for each item; charts keep theirs as long as the order of charts and texts is the same.
+  arrange(items) {
+    const kinds = JSON.stringify(items.map(({ spec, width }) => (spec ? width : 0)));
+    if (kinds === this.kinds) {
+      items.forEach(({ alt }, i) => alt && this.items.children[i].setAttribute("aria-label", alt));
+      return;
+    }
+    this.kinds = kinds;
+    this.charts.forEach((chart) => chart?.close());
+    this.items.replaceChildren(...items.map(({ spec, width, alt }) => {
+      const place = document.createElement("div");
+      place.className = spec ? "chart" : "text";
+      if (spec) {
+        place.style.flexGrow = width;
+        place.setAttribute("role", "img");
+        place.setAttribute("aria-label", alt);
+      }
+      return place;
+    }));
+    this.charts = items.map(({ spec }, i) => spec && new Chart(this.items.children[i]));
+  }
+  close() {
+    this.closed = true;
+    this.socket?.close();
+    this.charts.forEach((chart) => chart?.close());
+  }
+}
+
+function note({ body, kind }) {
+  if (kind === "code") return `<pre>${escape(body)}</pre>`;
+  if (kind === "folded") {
+    const [head, ...lines] = body.split("\n");
+    return `<details><summary>${marked(head)}</summary>${lines.map((line) => `<p>${marked(line)}</p>`).join("")}</details>`;
+  }
+  return `<div class="${kind}">${marked(body)}</div>`;
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  let live = PARTS.get(parentElement);
+  if (!live) PARTS.set(parentElement, (live = new Live(parentElement)));
+  live.open(data, () => setTriggerValue("failed", true));
+  return () => {
+    live.close();
+    PARTS.delete(parentElement);
+  };
+}

@@ -1,0 +1,112 @@
+"""The way of live frames to the browser: a websocket beside Streamlit's own, and the component at its end.
+
+A frame that goes this way costs a tenth of a rerun, and touches no element that Streamlit keeps. Where the app is not
+served with these routes, or no frame comes through, pages draw their runs themselves (`live_view`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit import config
+
+from lib.live.feed import Feed, Frame, default_feeds
+from lib.ui import frames
+
+HERE = Path(__file__).parent
+MAX_ASKED = 64
+"""Characters of what a browser may say at a time: the key of a specification."""
+UNKNOWN = 4404
+"""Closes a connection whose token is nobody's."""
+
+_routes: list[Any] = []
+
+
+def routes() -> list[Any]:
+    """What `st.App` has to serve beside Streamlit's own."""
+    from starlette.routing import WebSocketRoute
+
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    _routes[:] = [WebSocketRoute(f"/{base}/live/{{token}}".replace("//", "/"), _serve)]
+    return list(_routes)
+
+
+def vega() -> str | None:
+    """The script of Streamlit's own that loads Vega; None if this version of Streamlit has none."""
+    folder = Path(st.__file__).parent / "static" / "static" / "js"
+    return next((file.name for file in folder.glob("loadVegaEmbed.*.js")), None)
+
+
+def serves() -> bool:
+    """Whether frames can be pushed to this visitor."""
+    return bool(_routes) and vega() is not None and not st.session_state.get("_push_failed", False)
+
+
+async def _serve(socket: Any) -> None:
+    """One browser that looks at one run: sends it the newest frame, and specifications that it asks for."""
+    feed = default_feeds().get(socket.path_params["token"])
+    await socket.accept()
+    if feed is None:
+        await socket.close(UNKNOWN)
+        return
+    loop = asyncio.get_running_loop()
+    newest: list[Frame] = []
+    there = asyncio.Event()
+
+    def take(frame: Frame) -> None:
+        newest[:] = [frame]  # a browser that is slow misses frames, and is not behind
+        there.set()
+
+    def deliver(frame: Frame) -> None:
+        with suppress(RuntimeError):  # the server ends
+            loop.call_soon_threadsafe(take, frame)
+
+    async def send() -> None:
+        while True:
+            await there.wait()
+            there.clear()
+            await socket.send_bytes(struct.pack("<d", newest[0].changed_at) + newest[0].body)
+
+    async def answer() -> None:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            spec = frames.spec_of((message.get("text") or "")[:MAX_ASKED])
+            if spec is not None:
+                await socket.send_text(spec)
+
+    end = feed.subscribe(deliver)
+    del feed  # when the session goes, the feed goes
+    tasks = [asyncio.create_task(send()), asyncio.create_task(answer())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        end()
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+@st.cache_resource
+def _component() -> Any:
+    return st.components.v2.component(
+        "live_run", js=(HERE / "live.js").read_text(encoding="utf-8"), css=(HERE / "live.css").read_text(encoding="utf-8"),
+        isolate_styles=False,
+    )  # fmt: skip
+
+
+def _failed() -> None:
+    st.session_state["_push_failed"] = True
+
+
+def show(feed: Feed, key: str) -> None:
+    """Shows what is pushed of a feed."""
+    _component()(key=key, data={"token": feed.token, "vega": vega()}, on_failed_change=_failed)

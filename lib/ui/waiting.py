@@ -1,0 +1,124 @@
+"""The one way to wait: the script goes on to the end of the page, and then fills the places that are still empty.
+
+No fragment and no timer of the browser's is involved. A rerun that overlaps with another run can leave a page without
+elements, or white (tests/test_streamlit_defect.py); a script that waits is simply ended by the next press.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+WAIT_S = 0.12
+"""So long a script waits for an answer before it shows that it is being worked on."""
+TICK_S = 0.05
+SPOKEN_S = 0.5
+"""At least so often the script calls Streamlit, which ends it there if the visitor has pressed something."""
+
+
+class Look(NamedTuple):
+    """What there is at one moment.
+
+    Attributes:
+        state: drawn anew when it is another one than before.
+        done: whether it stays so.
+    """
+
+    state: Any
+    done: bool
+
+
+class _Place:
+    """A place on the page whose content is on its way."""
+
+    def __init__(self, look: Callable[[], Look], draw: Callable[[Any], None]) -> None:
+        self._look, self._draw = look, draw
+        self._place = st.container()
+        self._state: Any = self  # nothing is drawn yet
+        self._hole: Any = None
+        self._spoken = time.monotonic()
+
+    def visit(self) -> bool:
+        """Draws what is new; whether there will be more."""
+        state, done = self._look()
+        now = time.monotonic()
+        if state != self._state or now > self._spoken + SPOKEN_S:
+            self._state, self._spoken = state, now
+            if done and self._hole is None:
+                target = self._place
+            else:
+                self._hole = self._hole or self._place.empty()
+                target = self._hole.container()
+            with target:
+                self._draw(state)
+        return not done
+
+
+_places: ContextVar[list[_Place]] = ContextVar("places")
+
+
+def begin() -> None:
+    """Begins a run of the script."""
+    _places.set([])
+
+
+def watch(look: Callable[[], Look], draw: Callable[[Any], None]) -> None:
+    """Draws here what `look` gives, and again whenever it gives another state, until it is done.
+
+    Args:
+        look: returns at once.
+        draw: draws one state.
+    """
+    place = _Place(look, draw)
+    if place.visit():
+        _places.get().append(place)
+
+
+def finish() -> None:
+    """Waits until everything on the page is there. Called once, when the rest of the page stands."""
+    places = _places.get()
+    while places:
+        visited = places[:]
+        places.clear()  # what is drawn may have places of its own
+        places += [place for place in visited if place.visit()]
+        if places:
+            time.sleep(TICK_S)
+
+
+def answer(future: Future, draw: Callable[[Any], None], doing: str = "computing") -> None:
+    """Draws a future's result when it is there; raises what it raises."""
+    with suppress(TimeoutError):
+        future.exception(timeout=WAIT_S)
+    begun = time.monotonic()
+
+    def look() -> Look:
+        return Look(True, True) if future.done() else Look(f"{time.monotonic() - begun:.1f}", False)
+
+    def show(state: Any) -> None:
+        if state is True:
+            draw(future.result())
+        else:
+            st.caption(f"{doing} … {state} s")
+
+    watch(look, show)
+
+
+def result(future: Future, doing: str = "computing") -> Any:
+    """A future's result, for what decides how the page goes on; the script waits here."""
+    with suppress(TimeoutError):
+        future.exception(timeout=WAIT_S)
+    place, hole, begun = st.container(), None, time.monotonic()
+    while not future.done():
+        hole = hole or place.empty()
+        hole.caption(f"{doing} … {time.monotonic() - begun:.1f} s")
+        with suppress(TimeoutError):
+            future.exception(timeout=0.2)
+    if hole is not None:
+        hole.empty()
+    return future.result()
