@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lib.live.program import request_program
-from lib.routines.problem import new_state
+from lib.routines import problem
+from lib.routines.problem import Observed, new_state
+
+train_steps = jax.jit(problem.train_steps, static_argnames="problem")
 
 
 def eventually(condition: Callable[[], Any], what: str = "the condition", timeout_s: float = 30.0) -> Any:
@@ -87,10 +90,14 @@ class Mean:
 
     batch_size: int
     size: int = 3
+    numbers: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def lineage(self) -> Any:
         return replace(self, batch_size=0)
+
+    def data(self, seed):
+        return DATA if self.numbers is None else self.numbers
 
     def init(self, key, data):
         return new_state({"a": jnp.ones(self.size), "b": jax.random.normal(key, (self.size,))}, key)
@@ -102,7 +109,7 @@ class Mean:
         return state._replace(params=params, step=state.step + 1), {"loss": jnp.abs(b).max(), "each": b}
 
     def observe(self, state, data):
-        return {"test_loss": jnp.abs(state.params["b"]).max(), "b": state.params["b"]}
+        return Observed({"test_loss": jnp.abs(state.params["b"]).max()}, {"b": state.params["b"]})
 
 
 DATA = np.linspace(-1, 2, 64, dtype=np.float32)
@@ -135,6 +142,9 @@ class LossBreaks:
     def lineage(self) -> Any:
         return self
 
+    def data(self, seed):
+        return ()
+
     def init(self, key, data):
         return new_state({"x": jnp.float32(0)}, key)
 
@@ -143,7 +153,7 @@ class LossBreaks:
         return state._replace(params={"x": x + 1}, step=state.step + 1), {"loss": 1 / (self.breaks_at - x)}
 
     def observe(self, state, data):
-        return {}
+        return Observed({}, {})
 
 
 def _no(_):
@@ -161,6 +171,9 @@ class Refuses:
     def lineage(self) -> Any:
         return self
 
+    def data(self, seed):
+        return ()
+
     def init(self, key, data):
         return new_state({"x": jnp.float32(0)}, key)
 
@@ -171,7 +184,7 @@ class Refuses:
         return state._replace(params={"x": x}, step=state.step + 1), {"loss": x}
 
     def observe(self, state, data):
-        return {}
+        return Observed({}, {})
 
 
 def program_of(engine, problem, data, device):

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 
 from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap.routine import CURVES, EXAMPLES, FUNCTIONS, RIVALS, Ensemble, arguments, batched, try_axes
 from lib.live.devices import devices
-from lib.routines.problem import train_steps
 
 CPU = devices()["cpu:0"]
 
@@ -166,7 +166,7 @@ def test_the_models_start_differently_and_the_picture_shows_predictions_of_the_f
     problem, data = Ensemble(CURVES + 2), batching.sine_data()
     state = jax.jit(problem.init)(jax.random.key(0), data)
     assert len({float(w) for w in state.params["w1"][:, 0]}) == CURVES + 2
-    preds = jax.jit(problem.observe)(state, data)["preds"]
+    preds = jax.jit(problem.observe)(state, data).picture["preds"]
     w1, b1, w2, b2 = (np.asarray(state.params[name], float) for name in ("w1", "b1", "w2", "b2"))
     expected = [np.tanh(data[0][:, None] * w1[i] + b1[i]) @ w2[i] + b2[i] for i in range(CURVES)]
     np.testing.assert_allclose(preds, expected, rtol=1e-4, atol=1e-5)

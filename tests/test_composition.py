@@ -254,7 +254,7 @@ def test_what_is_reported_is_bounded() -> None:
     problem = descent_of(FUNCTIONS["network loss"], "vmap(grad(f, argnums=2), in_axes=(None, None, 0, 0))", 100)
     state, (metrics,), data = descend(problem, 1, 0.003)
     assert metrics["each"].shape == (CURVES,)
-    (seen,) = problem.observe(state, data).values()
+    (seen,) = problem.observe(state, data).picture.values()
     np.testing.assert_array_equal(seen, np.ravel(state.params["argument"])[:64])
 
 

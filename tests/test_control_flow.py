@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 from test_pages import numbers, open_page, press, run_until, settle
 
 from lib.lessons.control_flow import recurrent
@@ -12,7 +13,6 @@ from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep,
 from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.lessons.control_flow.routine import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
 from lib.routines.mistakes import provoke
-from lib.routines.problem import train_steps
 
 CPU = jax.devices()[0]
 
@@ -156,7 +156,7 @@ def test_the_recurrent_network_learns_the_series_at_the_default_settings():
     state, metrics, _ = train_steps(problem, problem.init(jax.random.key(0), data), data, 0.03, 1000)
     losses = np.asarray(metrics["loss"][:1000])
     assert losses[0] > 0.1 and losses[-50:].mean() < 0.01
-    ahead = problem.observe(state, data)["ahead"]
+    ahead = problem.observe(state, data).picture["ahead"]
     assert np.abs(ahead[:8] - data[recurrent.SEEN : recurrent.SEEN + 8]).mean() < 0.15
 
 

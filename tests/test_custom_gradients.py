@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from support import train_steps
 
 from lib.lessons.custom_gradients import fixed_points
 from lib.lessons.custom_gradients import measure as gradient_memory
@@ -13,7 +14,6 @@ from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.lessons.custom_gradients.pair_training import PairTraining, gradient_of_a_batch, pair_data
 from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, clip_gradient, curves
 from lib.routines.mistakes import provoke
-from lib.routines.problem import train_steps
 
 DEVICE = jax.devices()[0]
 NAMES = list(PAIRS)
@@ -109,6 +109,7 @@ def test_a_training_fails_with_the_naive_one_and_works_with_the_mended_one(name,
     else:
         assert metrics["loss"][-1] < 0.05
     broken_at = int(state.opt_state["broken_at"])
+    assert PairTraining(name, batch_size).observe(state, ()).picture["broken_at"] == broken_at
     if name == ROUND:
         assert broken_at == 0
         np.testing.assert_allclose(metrics["naive"], metrics["naive"][0])

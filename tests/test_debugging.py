@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 from test_pages import numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.debugging import routine as debugging
@@ -17,7 +18,6 @@ from lib.lessons.debugging.nan_hunt import Step, first_bad, hunt
 from lib.lessons.debugging.tools import TOOLS, use_tool
 from lib.measure.jaxprs import equations_of
 from lib.routines.mistakes import provoke
-from lib.routines.problem import train_steps
 
 
 def params_at(deviation: float):
@@ -37,8 +37,8 @@ def test_the_loss_is_that_of_a_normal_distribution():
 
 @pytest.mark.parametrize(("learning_rate", "finite"), [(0.03, True), (1.0, False)])
 def test_the_default_learning_rate_is_well_and_a_high_one_ends_in_nan(learning_rate, finite):
-    data = dict(zip(("inputs", "targets"), debugging.noisy_sine(0), strict=True)) | {"ticket": np.int32(0)}
     problem = debugging.Watched(32, 0)
+    data = problem.data(0)
     _, metrics, _ = train_steps(problem, problem.init(jax.random.key(0), data), data, learning_rate, 1000)
     losses = np.asarray(metrics["loss"][:1000])
     assert np.isfinite(losses).all() == finite
@@ -46,11 +46,13 @@ def test_the_default_learning_rate_is_well_and_a_high_one_ends_in_nan(learning_r
 
 
 def test_each_run_reads_its_own_messages_though_the_program_is_one():
-    problem, inputs = debugging.Watched(8, 5), debugging.noisy_sine(0)
     tickets = [debugging.BOARD.ticket() for _ in range(2)]
+    programs = train_steps._cache_size()
     for ticket, rate in zip(tickets, (0.01, 0.1), strict=True):
-        data = {"inputs": inputs[0], "targets": inputs[1], "ticket": ticket}
+        problem = debugging.Watched(8, 5, ticket)
+        data = problem.data(0)
         jax.block_until_ready(train_steps(problem, problem.init(jax.random.key(1), data), data, rate, 12))
+    assert train_steps._cache_size() == programs + 1
     jax.effects_barrier()
     said = [debugging.BOARD.read(ticket, 12) for ticket in tickets]
     assert [[text.split(":")[0] for text in texts] for texts in said] == [["step 10", "step 5", "step 0"]] * 2

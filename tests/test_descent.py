@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 
 from lib.lessons.jit_grad.functions import FUNCTIONS, Typed
 from lib.lessons.jit_grad.routine import (
@@ -19,7 +20,6 @@ from lib.lessons.jit_grad.routine import (
     surface,
 )
 from lib.measure import compile_log
-from lib.routines.problem import train_steps
 
 ONE = [name for name, function in FUNCTIONS.items() if len(function.variables) == 1]
 TWO = [name for name, function in FUNCTIONS.items() if len(function.variables) == 2]
@@ -106,7 +106,7 @@ def test_losses_and_points_that_are_drawn_are_bounded(batch_size):
     problem = Descent("saddle", batch_size)
     state = jax.jit(problem.init)(jax.random.key(0), ())
     _, metrics = jax.jit(problem.step)(state, (), jnp.float32(0.01))
-    picture = jax.jit(problem.observe)(state, ())
+    picture = jax.jit(problem.observe)(state, ()).picture
     assert metrics["each"].shape == (min(batch_size, CURVES),)
     assert picture["points"].shape == (min(batch_size, DRAWN), 2)
     x, y = np.asarray(picture["points"], float).T

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 
 from lib.lessons.jit_grad_vmap.routine import (
     EXAMPLES,
@@ -20,7 +21,6 @@ from lib.lessons.jit_grad_vmap.routine import (
     least_squares,
     regression_data,
 )
-from lib.routines.problem import train_steps
 
 
 def data_in_double(seed=0, count=EXAMPLES):
@@ -142,7 +142,7 @@ def test_sgd_equals_a_loop_in_double_precision(batch_size, reduction):
     state, metrics, _ = train_steps(problem, start, data, jnp.float32(rate), jnp.int32(25))
     losses, w = numpy_sgd(batch_size, reduction, rate, 25)
     np.testing.assert_allclose(metrics["loss"][:25], losses, rtol=1e-4)
-    np.testing.assert_allclose(problem.observe(state, data)["w"], w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(problem.observe(state, data).picture["w"], w, rtol=1e-4, atol=1e-5)
 
 
 def test_sgd_arrives_at_least_squares_with_the_whole_data():

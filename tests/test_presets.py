@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 from test_networks import in_double, numpy_forward, numpy_loss
 
 from lib.lessons.training.presets import DEFAULTS, PRESETS
 from lib.lessons.training.routine import OPTIMIZERS, Training
 from lib.routines.datasets import NAMES, load
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
-from lib.routines.problem import train_steps
 
 
 @cache

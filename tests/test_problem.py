@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import DATA, LossBreaks, Mean, mean_loop
+from support import DATA, LossBreaks, Mean, mean_loop, train_steps
 
 from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad.routine import Descent
 from lib.lessons.jit_grad_vmap.routine import LinearRegression, regression_data
 from lib.lessons.jit_vmap.routine import Ensemble, sine_data
 from lib.measure import compile_log
-from lib.routines.problem import MAX_METRIC_VALUES, MAX_STEPS, capacity, new_state, train_steps
+from lib.routines.problem import MAX_METRIC_VALUES, MAX_STEPS, capacity, new_state
 
 TRACES = []
 

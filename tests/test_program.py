@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of
+from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of, train_steps
 
 from lib.lessons.training.routine import Training
 from lib.live.devices import devices
@@ -14,7 +14,6 @@ from lib.live.program import compute_chunk, request_program, shapes_of, start_st
 from lib.measure import compile_log
 from lib.routines.datasets import load
 from lib.routines.networks import Network
-from lib.routines.problem import train_steps
 
 CPU = devices()["cpu:0"]
 
@@ -99,7 +98,7 @@ def test_the_steps_start_and_picture_live_on_the_device_of_the_program(engine):
     program = program_of(engine, Mean(8), DATA, device)
     state = start_state(program, 0, jax.device_put(DATA, device))
     assert {leaf.devices().pop() for leaf in jax.tree.leaves(state)} == {device}
-    assert program.observe(state, jax.device_put(DATA, device))["b"].devices() == {device}
+    assert program.observe(state, jax.device_put(DATA, device)).picture["b"].devices() == {device}
 
 
 # Divergence.

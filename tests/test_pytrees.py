@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import train_steps
 
 from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import mistakes as pytree_mistakes
@@ -12,7 +13,6 @@ from lib.lessons.pytrees.mistakes import MISTAKES
 from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import forward, init_params
-from lib.routines.problem import train_steps
 
 DEVICE = jax.devices()[0]
 

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from support import train_steps
 
 from lib.lessons.pytrees import random_keys
 from lib.lessons.pytrees.random_keys import FIRST_TREE, MAX_KEYS, Node, grown, key_report, program_of
-from lib.routines.problem import train_steps
 
 
 def keys_made_by(program):

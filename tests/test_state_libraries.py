@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from support import train_steps
 from test_pages import numbers, open_page, press, run_until
 
 from lib.lessons.state_libraries import common
@@ -19,7 +20,6 @@ from lib.measure.stages import stages_made
 from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import batched_forward, init_params
-from lib.routines.problem import train_steps
 
 DEVICE = jax.devices()[0]
 NAMES = tuple(LIBRARIES)
@@ -54,7 +54,7 @@ def test_the_losses_of_all_libraries_coincide_after_100_steps(run):
 
 def test_so_do_the_weights(run):
     state, _ = run
-    apart = Libraries(NAMES, 32).observe(state, DATA)["weights_apart"]
+    apart = Libraries(NAMES, 32).observe(state, DATA).picture["weights_apart"]
     assert apart.shape == (len(NAMES),) and apart[0] == 0 and apart.max() < 1e-5
 
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
+from support import train_steps
 from test_networks import in_double, init, numpy_forward, numpy_loss, random_params
 
 from lib.lessons.training.routine import DIGITS_SHOWN, OPTIMIZERS, SCATTERED, Training, loss_fn, train_step
 from lib.routines.datasets import Dataset, load
 from lib.routines.networks import ACTIVATIONS, Network
-from lib.routines.problem import train_steps
 
 
 def batch_of(classes, features=3, size=12, seed=0):
@@ -224,7 +224,7 @@ def test_what_is_observed_equals_numpy(name):
     dataset = PICTURES[name]
     problem, data = training_of(dataset), dataset.arrays
     state = jax.jit(problem.init)(jax.random.key(0), data)
-    seen = jax.jit(problem.observe)(state, data)
+    metrics, picture = jax.jit(problem.observe)(state, data)
     params, classes = in_double(state.params), dataset.classes
 
     def preds(inputs):
@@ -234,29 +234,31 @@ def test_what_is_observed_equals_numpy(name):
         return (preds(inputs)[:, 0] > 0).astype(int) if classes == 2 else preds(inputs).argmax(1)
 
     inputs, targets = dataset.test
-    np.testing.assert_allclose(seen["test_loss"], numpy_loss(preds(inputs), targets.astype(float), classes), rtol=1e-5)
-    assert ("test_accuracy" in seen) == ("train_accuracy" in seen) == bool(classes)
+    np.testing.assert_allclose(
+        metrics["test_loss"], numpy_loss(preds(inputs), targets.astype(float), classes), rtol=1e-5
+    )
+    assert ("test_accuracy" in metrics) == ("train_accuracy" in metrics) == bool(classes)
     if classes:
-        np.testing.assert_allclose(seen["test_accuracy"], (labels(inputs) == targets).mean(), rtol=1e-6)
+        np.testing.assert_allclose(metrics["test_accuracy"], (labels(inputs) == targets).mean(), rtol=1e-6)
         np.testing.assert_allclose(
-            seen["train_accuracy"], (labels(dataset.train[0]) == dataset.train[1]).mean(), rtol=1e-6
+            metrics["train_accuracy"], (labels(dataset.train[0]) == dataset.train[1]).mean(), rtol=1e-6
         )
     grid = dataset.grid[0]
     if name == "surface":
-        np.testing.assert_allclose(seen["grid"], expit(preds(grid)[:, 0]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(picture["grid"], expit(preds(grid)[:, 0]), rtol=1e-4, atol=1e-6)
     elif name == "surface of several classes":
-        assert (np.asarray(seen["grid"]) == preds(grid).argmax(1)).mean() > 0.999
+        assert (np.asarray(picture["grid"]) == preds(grid).argmax(1)).mean() > 0.999
     elif name == "curve":
-        np.testing.assert_allclose(seen["curve"], preds(grid)[:, 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(picture["curve"], preds(grid)[:, 0], rtol=1e-4, atol=1e-5)
     elif name == "scatter":
-        np.testing.assert_allclose(seen["preds"], preds(inputs)[:SCATTERED, 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(picture["preds"], preds(inputs)[:SCATTERED, 0], rtol=1e-4, atol=1e-5)
     elif name == "digits":
-        np.testing.assert_array_equal(seen["labels"], labels(inputs)[:DIGITS_SHOWN])
+        np.testing.assert_array_equal(picture["labels"], labels(inputs)[:DIGITS_SHOWN])
     else:
         counts = np.zeros((classes, classes), int)
         for target, label in zip(targets.astype(int), labels(inputs), strict=True):
             counts[target, label] += 1
-        np.testing.assert_array_equal(seen["counts"], counts)
+        np.testing.assert_array_equal(picture["counts"], counts)
 
 
 def test_the_start_follows_the_key():

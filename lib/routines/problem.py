@@ -2,17 +2,20 @@
 
 A `Problem` is a frozen dataclass: its fields are settings, so that it hashes, and `jit` takes it as a
 static argument. Whatever may change without recompiling (learning rate, data, state) is an argument.
+
+What only its data depend on is a field too, with a default and `field(compare=False)`: it is no part of the program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import fields, is_dataclass, replace
 from math import prod
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 MAX_STEPS = 32768
@@ -34,8 +37,20 @@ Metrics = dict[str, Array]
 """What each step reports, `loss` among it: scalars, or vectors of one length a name."""
 
 
+class Observed(NamedTuple):
+    """What a page draws beside the metrics of the steps.
+
+    Attributes:
+        metrics: scalars that become a curve over the run, such as `test_loss`.
+        picture: arrays that are drawn as they are at the moment.
+    """
+
+    metrics: dict[str, Array]
+    picture: dict[str, Array]
+
+
 class Problem(Protocol):
-    """What a live run needs to know. All methods are pure and can be traced."""
+    """What a live run needs to know. `init`, `step` and `observe` are pure and can be traced."""
 
     @property
     def batch_size(self) -> int: ...
@@ -44,12 +59,15 @@ class Problem(Protocol):
     def lineage(self) -> Any:
         """Hashable. Two problems of equal lineage go on from each other's state, and share their start and picture."""
 
+    def data(self, seed: int) -> PyTree:
+        """What it computes with, as NumPy arrays; the same at each call with the same seed."""
+
     def init(self, key: Key[Array, ""], data: PyTree) -> TrainState: ...
 
     def step(self, state: TrainState, data: PyTree, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]: ...
 
-    def observe(self, state: TrainState, data: PyTree) -> dict[str, Array]:
-        """What the page draws beside the loss; taken between chunks, not at each step."""
+    def observe(self, state: TrainState, data: PyTree) -> Observed:
+        """What is taken of a state between chunks, not at each step."""
 
 
 class HostStep(NamedTuple):
@@ -83,7 +101,6 @@ def capacity(problem: Problem, state: PyTree, data: PyTree) -> int:
     return max(16, min(MAX_STEPS, MAX_METRIC_VALUES // width))
 
 
-@partial(jax.jit, static_argnames="problem")
 def train_steps(
     problem: Problem,
     state: TrainState,
@@ -91,7 +108,7 @@ def train_steps(
     learning_rate: Float[Array, ""],
     num_steps: Int[Array, ""],
 ) -> tuple[TrainState, Metrics, Bool[Array, " leaves"]]:
-    """Takes `num_steps` steps in one compiled loop.
+    """Takes `num_steps` steps in one loop, to be compiled.
 
     `num_steps` is traced: one program serves a single step, a chunk of any length, and the exact step at
     which a run has to stop. As fast as `lax.scan` of a fixed length, which would recompile for each.
@@ -117,6 +134,109 @@ def train_steps(
 def new_state(params: PyTree, key: Key[Array, ""], opt_state: PyTree = ()) -> TrainState:
     """The state before the first step."""
     return TrainState(params, opt_state, key, jnp.int32(0))
+
+
+AnyProblem = TypeVar("AnyProblem")
+
+
+def without_data(problem: AnyProblem) -> AnyProblem:
+    """The problem as it is compiled: each field that is no part of the comparison has its default."""
+    if not is_dataclass(problem):
+        return problem
+    return replace(problem, **{field.name: field.default for field in fields(problem) if not field.compare})  # type: ignore[type-var]
+
+
+class ProblemError(ValueError):
+    """A problem that no run can take; the message says what to change."""
+
+
+def check_problem(problem: Problem | HostProblem, seed: int) -> None:
+    """Looks for the mistakes that are easily made in a problem, without compiling or computing anything but its data.
+
+    A `HostProblem` has nothing to trace but its start.
+
+    Raises:
+        ProblemError: at the first mistake, with one sentence.
+    """
+    name = type(problem).__name__
+    _check_hash(problem, f"`{name}`", "make it a frozen dataclass of numbers, strings and tuples")
+    if not hasattr(problem, "lineage"):
+        raise ProblemError(
+            f"A problem needs a `lineage`, and `{name}` has none; add a property that returns what its state depends on."
+        )
+    _check_hash(problem.lineage, f"the `lineage` of `{name}`", "build it of numbers, strings and tuples")
+    data = problem.data(seed)  # type: ignore[union-attr]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or leaf.dtype.kind in "OSU":
+            raise ProblemError(
+                f"`data` must return a pytree of arrays of numbers, and `data{jax.tree_util.keystr(path)}` is "
+                f"{_described(leaf)}; make it a NumPy array of numbers."
+            )
+    problem = without_data(problem)
+    state = jax.eval_shape(lambda data: problem.init(jax.random.key(seed), data), data)  # type: ignore[union-attr]
+    if isinstance(problem, HostProblem):
+        return
+    after, metrics = jax.eval_shape(problem.step, state, data, jax.ShapeDtypeStruct((), jnp.float32))
+    _check_loss(metrics)
+    _check_state(state, after)
+    _check_observed(jax.eval_shape(problem.observe, state, data))
+
+
+def _check_hash(value: Any, what: str, remedy: str) -> None:
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ProblemError(
+            f"A problem and its lineage must be hashable, since programs are kept by them, and {what} is not ({error}); {remedy}."
+        ) from None
+
+
+def _described(value: Any) -> str:
+    """A leaf in words: `float32[3]` for an array, else its type."""
+    shape = getattr(value, "shape", None)
+    return f"of type `{type(value).__name__}`" if shape is None else f"{value.dtype}{list(shape)}"
+
+
+def _check_loss(metrics: Any) -> None:
+    if "loss" not in metrics:
+        raise ProblemError(
+            f"`step` must report a `loss` among its metrics, and it reports {', '.join(map(repr, metrics)) or 'nothing'}; "
+            "return it as `(state, {'loss': loss})`."
+        )
+    if metrics["loss"].shape:
+        raise ProblemError(
+            f"The `loss` that `step` reports must be a scalar, and it is {_described(metrics['loss'])}; take its mean."
+        )
+
+
+def _check_state(before: Any, after: Any) -> None:
+    old_structure: Any = jax.tree.structure(before)
+    new_structure: Any = jax.tree.structure(after)
+    if old_structure != new_structure:
+        raise ProblemError(
+            f"`step` must return a state of the structure that it takes, and it makes {new_structure} of "
+            f"{old_structure}; return the state with nothing added or left out."
+        )
+    leaves = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    for (path, old), new in leaves:
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise ProblemError(
+                f"`step` must return a state of the shapes and dtypes that it takes, and it makes {_described(new)} of "
+                f"`state{jax.tree_util.keystr(path)}`, which is {_described(old)}; let `init` return it as `step` does."
+            )
+
+
+def _check_observed(observed: Any) -> None:
+    if not isinstance(observed, Observed):
+        raise ProblemError(
+            f"`observe` must return an `Observed`, and it returns a `{type(observed).__name__}`; "
+            "return `Observed(metrics, picture)`, which are two dicts."
+        )
+    for name, value in observed.metrics.items():
+        if value.shape:
+            raise ProblemError(
+                f"The metrics of `observe` must be scalars, and `{name}` is {_described(value)}; put it into `picture`."
+            )
 
 
 Made = tuple[Callable[..., Any], tuple]

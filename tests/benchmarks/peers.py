@@ -42,13 +42,14 @@ def jax_steps(chunk: int) -> Steps:
     device = next(iter(devices().values()))
     data, rate = jax.device_put((dataset.arrays, jnp.float32(LEARNING_RATE)), device)
     state = jax.device_put(jax.jit(problem.init)(jax.random.key(0), data), device)
+    steps = jax.jit(train_steps, static_argnames="problem")
 
     def take(count: int) -> np.ndarray:
         nonlocal state
         losses = []
         for begin in range(0, count, chunk):
             size = min(chunk, count - begin)
-            state, buffers, _ = train_steps(problem, state, data, rate, jnp.int32(size))
+            state, buffers, _ = steps(problem, state, data, rate, jnp.int32(size))
             losses.append(np.asarray(buffers["loss"])[:size])
         return np.concatenate(losses)
 

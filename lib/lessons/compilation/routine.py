@@ -19,13 +19,14 @@ from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.training import routine as training
 from lib.lessons.training.routine import Training, train_step, training_step
 from lib.routines import networks
+from lib.routines.datasets import Dataset
 from lib.routines.networks import Network
 from lib.routines.problem import Made
 
 
-def task(batch_size: int, depth: int) -> Training:
+def task(batch_size: int, depth: int, dataset: Dataset | None = None) -> Training:
     """A network of `depth` hidden layers of 32 units for the curve of `datasets`, trained with Adam."""
-    return Training(Network(1, 1, depth, 32), 0, "curve", "Adam", batch_size)
+    return Training(Network(1, 1, depth, 32), 0, "curve", "Adam", batch_size, dataset)
 
 
 class Routine(NamedTuple):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from lib.lessons.composition import transforms
 from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.typed import check, parse
 
 
@@ -287,5 +287,5 @@ class StackDescent:
         metrics = {"loss": losses.mean(), "lowest": losses.min(), "highest": losses.max(), "each": losses[:CURVES]}
         return state._replace(params={"argument": params - learning_rate * grads}, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
-        return {"argument": state.params["argument"].ravel()[:64]}
+    def observe(self, state: TrainState, data: tuple) -> Observed:
+        return Observed(metrics={}, picture={"argument": state.params["argument"].ravel()[:64]})

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from lib.lessons.jit_vmap.routine import model_loss
 from lib.lessons.training.routine import OPTIMIZERS
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 LENGTH = 4096
 WINDOW = 32
@@ -75,6 +75,9 @@ class Recurrent:
     def lineage(self) -> Any:
         return replace(self, batch_size=0)
 
+    def data(self, seed: int) -> np.ndarray:
+        return series(seed)
+
     def init(self, key: Key[Array, ""], data: Any) -> TrainState:
         k1, k2, k3 = jax.random.split(key, 3)
         n = self.units
@@ -93,8 +96,8 @@ class Recurrent:
         params = optax.apply_updates(state.params, jax.tree.map(lambda d: -learning_rate * d, directions))
         return TrainState(params, opt_state, state.key, state.step + 1), {"loss": loss}
 
-    def observe(self, state: TrainState, data: Any) -> dict[str, Array]:
-        return {"ahead": go_on(state.params, data[:SEEN], AHEAD)}
+    def observe(self, state: TrainState, data: Any) -> Observed:
+        return Observed(metrics={}, picture={"ahead": go_on(state.params, data[:SEEN], AHEAD)})
 
 
 # Training by loops of three kinds.

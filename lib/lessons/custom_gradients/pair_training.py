@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS, Batch, activation_loss, classifier_loss, orbit_loss
 from lib.lessons.pytrees.routine import rows_of
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 EXAMPLES = 128
 
@@ -57,6 +57,9 @@ class PairTraining:
     def lineage(self) -> Any:
         return replace(self, batch_size=0)
 
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return pair_data(self.pair, seed)
+
     def init(self, key: Key[Array, ""], data: Batch) -> TrainState:
         start = jnp.array(PAIRS[self.pair].start)
         naive = {"loss": jnp.float32(0), "broken_at": jnp.int32(0)}
@@ -80,8 +83,8 @@ class PairTraining:
         }
         return TrainState(params, naive, state.key, state.step + 1), {"loss": losses["mended"], "naive": naive["loss"]}
 
-    def observe(self, state: TrainState, data: Batch) -> dict[str, Array]:
-        return {"broken_at": state.opt_state["broken_at"][None], **state.params}
+    def observe(self, state: TrainState, data: Batch) -> Observed:
+        return Observed(metrics={}, picture={"broken_at": state.opt_state["broken_at"], **state.params})
 
 
 def gradient_of_a_batch(name: str, version: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:

@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 UNITS = 16
 EXAMPLES = 1024
@@ -121,14 +121,23 @@ BOARD = Board()
 
 @dataclass(frozen=True)
 class Watched:
-    """SGD on `loss_fn`; every so many steps the step says how it is. `every=0`: it says nothing."""
+    """SGD on `loss_fn`; every so many steps the step says how it is. `every=0`: it says nothing.
+
+    Attributes:
+        ticket: under which the messages are kept; a `Board` gives out none below 0.
+    """
 
     batch_size: int
     every: int
+    ticket: np.int32 = field(default=np.int32(-1), compare=False, repr=False)
 
     @property
     def lineage(self) -> Any:
         return replace(self, batch_size=0, every=0)
+
+    def data(self, seed: int) -> dict[str, Any]:
+        inputs, targets = noisy_sine(seed)
+        return {"inputs": inputs, "targets": targets, "ticket": np.asarray(self.ticket)}
 
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         return new_state(init_params(key), key)
@@ -148,10 +157,9 @@ class Watched:
         metrics = {"loss": loss, "smallest deviation": scales.min()}
         return state._replace(params=params, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: dict[str, Any]) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: dict[str, Any]) -> Observed:
         means, scales = jax.vmap(predict, in_axes=(None, 0))(state.params, jnp.asarray(GRID))
-        # The step as a vector: a picture's scalars become curves.
-        return {"means": means, "scales": scales, "step": state.step[None], **state.params}
+        return Observed(metrics={}, picture={"means": means, "scales": scales, "step": state.step, **state.params})
 
 
 def spoken_step(batch_size: int) -> tuple[Callable[..., Any], tuple]:

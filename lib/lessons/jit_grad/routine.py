@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.lessons.jit_grad.functions import Name, central_difference, function_of
-from lib.routines.problem import Made, Metrics, TrainState, new_state
+from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 
 CURVES = 16
 """Losses reported one by one; of more points the range is."""
@@ -51,14 +51,23 @@ class Descent:
     """Minimises a function from `batch_size` points, uniform in its domain.
 
     The data are the function's constants, so that another constant compiles nothing.
+
+    Attributes:
+        constants: None for those of the function.
     """
 
     function: Name
     batch_size: int
+    constants: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def lineage(self) -> Any:
         return self  # the points are the state: another number of them is another run
+
+    def data(self, seed: int) -> tuple[np.ndarray, ...]:
+        """The constants, float32[] each; no seed draws them."""
+        constants = function_of(self.function).constants.values() if self.constants is None else self.constants
+        return tuple(np.array(c, np.float32) for c in constants)
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         f = function_of(self.function)
@@ -77,9 +86,10 @@ class Descent:
         }
         return state._replace(params={"points": points}, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: tuple) -> Observed:
         points = state.params["points"][:DRAWN]
-        return {"points": points, "values": jax.vmap(partial(function_of(self.function).at, constants=data))(points)}
+        values = jax.vmap(partial(function_of(self.function).at, constants=data))(points)
+        return Observed(metrics={}, picture={"points": points, "values": values})
 
 
 def curve(name: Name, constants: tuple, samples: int = 160) -> dict[str, Array]:

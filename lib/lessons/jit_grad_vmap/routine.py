@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.routines.problem import Made, Metrics, TrainState, new_state
+from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 
 FEATURES = 5
 EXAMPLES = 1024
@@ -132,6 +132,9 @@ class LinearRegression:
     def lineage(self) -> Any:
         return replace(self, batch_size=0, reduction="mean")  # the weights are the whole state
 
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return regression_data(seed)
+
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         return new_state({"w": jnp.zeros(FEATURES)}, key)
 
@@ -144,8 +147,8 @@ class LinearRegression:
         metrics = {"loss": batch_loss(w, inputs, targets, "mean")}
         return state._replace(params={"w": w - learning_rate * grads}, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
-        return {"w": state.params["w"]}
+    def observe(self, state: TrainState, data: tuple) -> Observed:
+        return Observed(metrics={}, picture={"w": state.params["w"]})
 
 
 def batch_gradient(batch_size: int) -> Made:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.routines.problem import Made, Metrics, TrainState, new_state
+from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 from lib.routines.typed import parse
 
 
@@ -267,6 +267,9 @@ class Ensemble:
     def lineage(self) -> Any:
         return self
 
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return sine_data()
+
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         def one(key):
             k1, k2, k3 = jax.random.split(key, 3)
@@ -289,9 +292,10 @@ class Ensemble:
         }
         return state._replace(params=params, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: tuple) -> Observed:
         first = jax.tree.map(lambda leaf: leaf[:CURVES], state.params)
-        return {"preds": jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(first, data[0])}
+        preds = jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(first, data[0])
+        return Observed(metrics={}, picture={"preds": preds})
 
 
 def mapped(name: Name, batch_size: int) -> Made:

@@ -27,7 +27,7 @@ from lib.lessons.multi_device.routine import (
     way,
 )
 from lib.routines.mistakes import Outcome
-from lib.routines.problem import HostStep, TrainState, new_state
+from lib.routines.problem import HostStep, Observed, TrainState, new_state
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class ManyDevices:
     @property
     def lineage(self) -> Any:
         return replace(self, batch_size=0), self.ways
+
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return wave_data(seed)
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         params = init_params(key)
@@ -70,8 +73,8 @@ class ManyDevices:
 
         return HostStep({name: (made.jitted, made.args) for name, made in ways.items()}, step)
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
-        return {}
+    def observe(self, state: TrainState, data: tuple) -> Observed:
+        return Observed(metrics={}, picture={})
 
 
 class Held(NamedTuple):

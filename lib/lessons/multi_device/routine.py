@@ -255,6 +255,7 @@ def init_params(key: Key[Array, ""]) -> dict[str, Array]:
     }
 
 
+@lru_cache(maxsize=16)
 def wave_data(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A wave in four dimensions: inputs float32[4096, 4] and targets float32[4096]."""
     inputs = np.random.default_rng(seed).normal(size=(EXAMPLES, FEATURES)).astype(np.float32)

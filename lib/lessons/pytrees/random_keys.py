@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.lessons.pytrees.routine import rows_of, sgd_update
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 MAX_KEYS = 24
 NAMES = string.ascii_lowercase
@@ -153,6 +153,9 @@ class Dropout:
     def lineage(self) -> Any:
         return type(self)
 
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return curve_data()
+
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         k1, k2, k3, key = jax.random.split(key, 4)
         params = {
@@ -173,9 +176,11 @@ class Dropout:
         new, same = losses.values()
         return TrainState(params, keys, state.key, state.step + 1), {"loss": new, "the same key": same}
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: tuple) -> Observed:
+        """The curve that the network of each of `WAYS` has learnt, by the way's name."""
         grid = jnp.linspace(-1, 1, EXAMPLES)
-        seen = {}
-        for way, params in state.params.items():
-            seen[f"curve: {way}"] = jax.vmap(predict, in_axes=(None, 0, None))(params, grid, jnp.ones(UNITS))
-        return seen
+        curves = {
+            way: jax.vmap(predict, in_axes=(None, 0, None))(params, grid, jnp.ones(UNITS))
+            for way, params in state.params.items()
+        }
+        return Observed(metrics={}, picture=curves)

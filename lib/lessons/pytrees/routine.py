@@ -14,8 +14,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
+from lib.routines.datasets import load
 from lib.routines.networks import Network, Params, batched_forward, init_params
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 WIDTH = 16
 
@@ -209,6 +210,9 @@ class TreeTraining:
     def lineage(self) -> Any:
         return replace(self, batch_size=0)
 
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return load("regression", seed).train
+
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         return new_state(init_params(network(self.depth), key), key)
 
@@ -220,8 +224,8 @@ class TreeTraining:
         metrics = {"loss": curve_loss(params, inputs, targets), "norm": norms}
         return state._replace(params=params, step=state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
-        return {}
+    def observe(self, state: TrainState, data: tuple) -> Observed:
+        return Observed(metrics={}, picture={})
 
 
 def leaf_names(depth: int) -> tuple[str, ...]:

@@ -10,14 +10,12 @@ import jax
 import numpy as np
 
 from lib.lessons.state_libraries.common import NETWORK
-from lib.lessons.state_libraries.routine import PLAIN, load, step
+from lib.lessons.state_libraries.routine import DATA, PLAIN, load, step
 from lib.measure.stages import compile_in_stages
 from lib.measure.timing import Timing, interleaved, row
 from lib.routines import datasets
 from lib.routines.networks import init_params
 
-DATA = "moons"
-"""What the models are trained on."""
 STEPS = 50
 """Steps of a sample."""
 

@@ -26,9 +26,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from lib.lessons.state_libraries.common import NETWORK
 from lib.routines.datasets import PASSES
+from lib.routines.datasets import load as load_dataset
 from lib.routines.networks import init_params
-from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
+DATA = "moons"
+"""Of `datasets.NAMES`: what the libraries train on."""
 PLAIN = "pytree"
 SMOOTHING = 0.98
 """How much of the running mean of the losses stays at each step: a mean of about 50."""
@@ -138,6 +141,9 @@ class Libraries:
     def lineage(self) -> Any:
         return replace(self, batch_size=0)
 
+    def data(self, seed: int) -> dict[str, Any]:
+        return load_dataset(DATA, seed).arrays
+
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         params_key, key = jax.random.split(key)
         params = init_params(NETWORK, params_key)
@@ -161,14 +167,14 @@ class Libraries:
         }
         return TrainState(params, means, state.key, state.step + 1), metrics
 
-    def observe(self, state: TrainState, data: dict[str, Any]) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: dict[str, Any]) -> Observed:
         """How far each library's weights are from the plain pytree's: the largest difference of any weight."""
         plain = _weights(PLAIN, state.params[PLAIN])
         apart = []
         for name in self.names:
             differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), _weights(name, state.params[name]), plain)
             apart.append(jnp.stack(jax.tree.leaves(differences)).max())
-        return {"weights_apart": jnp.stack(apart)}
+        return Observed(metrics={}, picture={"weights_apart": jnp.stack(apart)})
 
 
 def routine(name: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from lib.routines.datasets import PASSES
+from lib.routines.datasets import PASSES, Dataset
 from lib.routines.networks import (
     Network,
     batched_forward,
@@ -19,7 +19,7 @@ from lib.routines.networks import (
     init_params,
     predicted_class,
 )
-from lib.routines.problem import Made, Metrics, TrainState, new_state
+from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 
 OPTIMIZERS: dict[str, optax.GradientTransformation] = {
     "SGD": optax.identity(),
@@ -50,11 +50,12 @@ def train_step(params, opt_state, batch, learning_rate, optimizer, activation: s
 
 @dataclass(frozen=True)
 class Training:
-    """Trains a network on the arrays of a `datasets.Dataset`.
+    """Trains a network on a dataset.
 
     Attributes:
         classes: 0 for regression.
         picture: what `observe` computes: `surface`, `curve`, `digits`, `scatter` or `classes`.
+        dataset: None for a training that is compiled and not run.
     """
 
     network: Network
@@ -62,10 +63,17 @@ class Training:
     picture: str
     optimizer: str
     batch_size: int
+    dataset: Dataset | None = field(default=None, compare=False, repr=False)
 
     @property
     def lineage(self) -> Any:
-        return replace(self, batch_size=0)
+        return replace(self, batch_size=0, dataset=None)
+
+    def data(self, seed: int) -> dict[str, Any]:
+        """The arrays of the dataset. The seed has drawn its noise and its split already."""
+        if self.dataset is None:
+            raise ValueError("A training needs data to run on, and `dataset` is None; give a `Dataset`.")
+        return self.dataset.arrays
 
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         params_key, key = jax.random.split(key)
@@ -86,7 +94,7 @@ class Training:
         )  # fmt: skip
         return TrainState(params, opt_state, state.key, state.step + 1), {"loss": loss}
 
-    def observe(self, state: TrainState, data: dict[str, Any]) -> dict[str, Array]:
+    def observe(self, state: TrainState, data: dict[str, Any]) -> Observed:
         activation, classes = self.network.activation, self.classes
 
         def preds(inputs):
@@ -95,24 +103,24 @@ class Training:
         def labels(inputs):
             return jax.vmap(predicted_class, in_axes=(0, None))(preds(inputs), classes)
 
-        seen = {"test_loss": loss_fn(state.params, data["test"], activation, classes)}
+        metrics = {"test_loss": loss_fn(state.params, data["test"], activation, classes)}
         test_inputs, test_targets = data["test"]
         if classes:
-            seen["test_accuracy"] = (labels(test_inputs) == test_targets).mean()
-            seen["train_accuracy"] = (labels(data["train"][0]) == data["train"][1]).mean()
+            metrics["test_accuracy"] = (labels(test_inputs) == test_targets).mean()
+            metrics["train_accuracy"] = (labels(data["train"][0]) == data["train"][1]).mean()
         if self.picture == "surface":
             grid = preds(data["grid"])
-            seen["grid"] = jax.nn.sigmoid(grid[:, 0]) if classes == 2 else jnp.argmax(grid, axis=1)
+            shown = {"grid": jax.nn.sigmoid(grid[:, 0]) if classes == 2 else jnp.argmax(grid, axis=1)}
         elif self.picture == "curve":
-            seen["curve"] = preds(data["grid"])[:, 0]
+            shown = {"curve": preds(data["grid"])[:, 0]}
         elif self.picture == "digits":
-            seen["labels"] = labels(test_inputs[:DIGITS_SHOWN])
+            shown = {"labels": labels(test_inputs[:DIGITS_SHOWN])}
         elif self.picture == "scatter":
-            seen["preds"] = preds(test_inputs[:SCATTERED])[:, 0]
+            shown = {"preds": preds(test_inputs[:SCATTERED])[:, 0]}
         else:
             counts = jnp.zeros((classes, classes), jnp.int32)
-            seen["counts"] = counts.at[test_targets.astype(jnp.int32), labels(test_inputs)].add(1)
-        return seen
+            shown = {"counts": counts.at[test_targets.astype(jnp.int32), labels(test_inputs)].add(1)}
+        return Observed(metrics, shown)
 
 
 def training_step(task: Training) -> Made:
