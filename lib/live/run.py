@@ -20,7 +20,7 @@ from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
 from lib.live.recorder import Recorder
-from lib.routines.problem import Problem, ProblemError, TrainState, check_problem
+from lib.routines.problem import Problem, TrainState, check_problem
 
 LEASE_S = 8.0
 """A run goes on for so long after the last look at it."""

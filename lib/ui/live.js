@@ -53,7 +53,8 @@ function themed(element) {
   const font = style.getPropertyValue("--st-font").trim() || style.fontFamily;
   const axis = { labelColor: ink, titleColor: ink, gridColor: ink, gridOpacity: 0.14, domainColor: ink, tickColor: ink,
     domainOpacity: 0.4, tickOpacity: 0.4, titleFontWeight: "normal" };
-  return { background: "transparent", font, view: { stroke: "transparent" }, axis,
+  const axisLeft = { minExtent: 42 };  // room for the longest labels, so that the plot holds still
+  return { background: "transparent", font, view: { stroke: "transparent" }, axis, axisLeft,
     legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 } };
 }
 
@@ -79,14 +80,15 @@ class Chart {
   }
   // Embeds anew when the specification is another one; else the marks change in place.
   async show({ spec: key, data }, spec, theme, file) {
-    this.data = data;
+    // A chart that is laid out without data knows nothing of its axes: once there are some it is laid out anew.
+    for (const name in data) key += data[name].length ? name : "";
     if (this.key !== key || this.theme !== theme) {
       this.key = key;
       this.theme = theme;
       const { embed, expressionInterpreter } = await loadVega(file);
       this.width = this.element.clientWidth;
-      const whole = { ...spec, width: this.width || 600, autosize: { type: "fit", contains: "padding" },
-        datasets: this.data, config: merged(JSON.parse(theme), spec.config ?? {}) };
+      const whole = { ...spec, width: this.width || 600, autosize: { type: "fit", contains: "padding", resize: true },
+        datasets: data, config: merged(JSON.parse(theme), spec.config ?? {}) };
       this.view?.finalize();
       this.view = undefined;
       const made = await embed(this.element, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false });

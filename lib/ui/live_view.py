@@ -109,7 +109,7 @@ def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -
         stats(shown.stats)
         charts.show_all((*shown.shown, *shown.notes))
 
-    waiting.watch(look, show)
+    waiting.watch(look, show, endless=True)
 
 
 def _tick_s(audience: int) -> float:

@@ -20,6 +20,8 @@ WAIT_S = 0.12
 TICK_S = 0.05
 SPOKEN_S = 0.5
 """At least so often the script calls Streamlit, which ends it there if the visitor has pressed something."""
+ENDLESS_S = float("inf")
+"""So long a script goes on for what may never be done."""
 
 
 class Look(NamedTuple):
@@ -37,8 +39,8 @@ class Look(NamedTuple):
 class _Place:
     """A place on the page whose content is on its way."""
 
-    def __init__(self, look: Callable[[], Look], draw: Callable[[Any], None]) -> None:
-        self._look, self._draw = look, draw
+    def __init__(self, look: Callable[[], Look], draw: Callable[[Any], None], endless: bool) -> None:
+        self._look, self._draw, self.endless = look, draw, endless
         self._place = st.container()
         self._state: Any = self  # nothing is drawn yet
         self._hole: Any = None
@@ -68,14 +70,15 @@ def begin() -> None:
     _places.set([])
 
 
-def watch(look: Callable[[], Look], draw: Callable[[Any], None]) -> None:
+def watch(look: Callable[[], Look], draw: Callable[[Any], None], endless: bool = False) -> None:
     """Draws here what `look` gives, and again whenever it gives another state, until it is done.
 
     Args:
         look: returns at once.
         draw: draws one state.
+        endless: whether it may never be done, as a run that goes on.
     """
-    place = _Place(look, draw)
+    place = _Place(look, draw, endless)
     if place.visit():
         _places.get().append(place)
 
@@ -83,7 +86,8 @@ def watch(look: Callable[[], Look], draw: Callable[[Any], None]) -> None:
 def finish() -> None:
     """Waits until everything on the page is there. Called once, when the rest of the page stands."""
     places = _places.get()
-    while places:
+    begun = time.monotonic()
+    while not all(place.endless for place in places) or (places and time.monotonic() < begun + ENDLESS_S):
         visited = places[:]
         places.clear()  # what is drawn may have places of its own
         places += [place for place in visited if place.visit()]
