@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -11,6 +11,7 @@ from lib.live.devices import CPUS
 from lib.live.engine import default_engine
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.routines.problem import Problem
+from lib.ui import charts
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
 
@@ -42,7 +43,7 @@ def live(
     name: str,
     problem: Problem,
     controls: Controls,
-    draw: Callable[[Snapshot], None],
+    draw: Callable[[Snapshot], Sequence[charts.Shown]],
     *,
     data: Any = (),
     data_id: Any = None,
@@ -54,7 +55,7 @@ def live(
 
     Args:
         name: of the page; what its widgets' keys begin with.
-        draw: draws a snapshot. Called four times a second while the run is active, once otherwise.
+        draw: what to show of a snapshot. Called four times a second while the run is active, once otherwise.
         data: a pytree of NumPy arrays; `data_id` tells data apart.
         pace: the steps a second to begin with, one of `PACES`: at full speed a small problem is over before one sees
             it, and a class that looks on leaves the processor to others.
@@ -84,7 +85,7 @@ def live(
     def frame() -> None:
         snapshot = run.look()
         _numbers(snapshot, extra_stats)
-        draw(snapshot)
+        charts.show_all(draw(snapshot))
         _message(snapshot)
         _compilations(snapshot)
         due = _tick_s(snapshot.audience)
