@@ -11,9 +11,8 @@ References:
 import streamlit as st
 
 from lib.lessons.home import view as home
+from lib.lessons.training import charts as drawn
 from lib.lessons.training import routine as training
-from lib.lessons.training import view
-from lib.live.run import Snapshot
 from lib.routines import datasets, networks
 from lib.ui import frame
 from lib.ui.live_view import live
@@ -31,14 +30,4 @@ dataset = datasets.load("XOR", controls.seed)
 task = training.Training(
     networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size
 )
-
-
-def draw(snapshot: Snapshot) -> None:
-    loss, picture = st.columns([1.3, 1], gap="medium")
-    with loss:
-        view.draw_loss(snapshot, "step", log=True)
-    with picture:
-        view.draw_picture(dataset, snapshot)
-
-
-live("home", task, controls, draw, data=dataset.arrays, data_id=dataset.digest)
+live("home", task, controls, drawn.draw_run(dataset), data=dataset.arrays, data_id=dataset.digest)

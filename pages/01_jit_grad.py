@@ -14,6 +14,7 @@ import streamlit as st
 
 from lib.lessons.jit_grad import measure as measured
 from lib.lessons.jit_grad import routine as descent
+from lib.lessons.jit_grad import view
 from lib.lessons.jit_grad.functions import FUNCTIONS, Name, Typed, formulas, function_of, parse_number
 from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.live.run import Snapshot
@@ -100,11 +101,6 @@ def draw_value(report: dict) -> None:
     )
 
 
-def finite(shape: dict | None) -> dict:
-    """A curve without what has no place in a chart."""
-    return {"x": [], "f": []} if shape is None else {n: np.where(np.isfinite(v), v, np.nan) for n, v in shape.items()}
-
-
 def draw_shape(shape: dict) -> None:
     if not all(np.isfinite(values).all() for values in (shape.values() if one_variable else [shape])):
         st.caption(
@@ -112,16 +108,10 @@ def draw_shape(shape: dict) -> None:
             "the descent below; choose a domain without."
         )
     if one_variable:
-        charts.show(
-            charts.curve_spec(f"{title}: the function and its derivatives", function.variables[0]),
-            f"{title} with its first and second derivative", curve=finite(shape),
-            point={"x": [point[0]], "y": [np.interp(point[0], shape["x"], shape["f"])]},
-        )  # fmt: skip
+        charts.show(view.curve(title, function, shape, point[0]))
     else:
-        charts.show(
-            charts.contour_spec(f"{title}: contours, dark is low", descent.GRID, low, high, 380, function.variables),
-            f"Contours of {title}", bands=charts.bands(shape), points={"x": [point[0]], "y": [point[1]]},
-        )  # fmt: skip
+        heading = f"{title}: contours, dark is low"
+        charts.show(view.contours(heading, function, shape, np.array([point]), 380))
 
 
 with right:
@@ -141,24 +131,15 @@ log = st.toggle("Logarithmic loss axis", key="descent_log", bind="query-params")
 shape = panels.ready(controls.device, shape_of_f, name, constants)
 
 
-def draw_run(snapshot: Snapshot) -> None:
-    picture, loss = st.columns(2)
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     here = snapshot.picture or {"points": np.empty((0, 2), np.float32), "values": np.empty(0, np.float32)}
-    x, y = here["points"][:, 0], here["values" if one_variable else "points"]
-    with picture:
-        if one_variable:
-            charts.show(
-                charts.descent_spec("The points on the curve", low, high, 440, function.variables[0]), "Points descending on the curve of f",
-                curve=finite(shape()), points={"x": x, "f": y},
-            )  # fmt: skip
-        else:
-            charts.show(
-                charts.contour_spec("The points on the contours, dark is low", descent.GRID, low, high, 440, function.variables),
-                "Points descending on the contours of f",
-                bands={"level": []} if shape() is None else charts.bands(shape()), points={"x": x, "y": y[:, 1]},
-            )  # fmt: skip
-    with loss:
-        charts.fan("f at the points: their mean, their range, some one by one", "f", snapshot, log, height=440)
+    points = here["points"]
+    if one_variable:
+        picture = view.descent("The points on the curve", function, shape(), points[:, 0], here["values"], 0.5)
+    else:
+        picture = view.contours("The points on the contours, dark is low", function, shape(), points, 440, 0.5)
+    loss = "f at the points: their mean, their range, some one by one"
+    return [picture, charts.fan(loss, "f", snapshot, log, descent.CURVES, height=440, width=0.5)]
 
 
 live(
@@ -170,7 +151,7 @@ st.subheader("Timings", anchor=False)
 
 
 def draw_timings(records: list) -> None:
-    charts.timings("One gradient, by phases", records)
+    charts.show(charts.timings("One gradient, by phases", records))
     steady = next((r for r in records if r["phase"] == "steady"), None)
     if steady:
         st.caption(

@@ -13,6 +13,7 @@ import streamlit as st
 
 from lib.lessons.jit_vmap import measure as measured
 from lib.lessons.jit_vmap import routine as batching
+from lib.lessons.jit_vmap import view
 from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.routines.typed import check, parse, parse_shape
@@ -75,15 +76,12 @@ st.subheader("Timings: ways to compute a batch", anchor=False)
 
 
 def draw_sweep(records: list) -> None:
-    spec = charts.sweep_spec("Time for the whole batch", batching.RIVALS, "batch size (log scale)")
-    columns = {
-        name: [record[name] for record in records] for name in ("size", "median_ms", "low_ms", "high_ms", "variant")
-    }
     st.progress(
         min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
         f"batch size {records[-1]['size']:,}",
     )
-    charts.show(spec, "Time against batch size for each way", sweep=columns)
+    title = "Time for the whole batch"
+    charts.show(charts.sweep(title, "batch size (log scale)", batching.RIVALS, records, 500, columns=3))
     last = {r["variant"]: r["median_ms"] for r in records if r["size"] == records[-1]["size"]}
     loop, compiled = last.get("Python loop of jit(f)"), last.get("jit(vmap(f))")
     if loop and compiled:
@@ -110,14 +108,14 @@ with st.expander("The routine"):
 log = st.toggle("Logarithmic loss axis", True, key="ensemble_log", bind="query-params")
 
 
-def draw_run(snapshot: Snapshot) -> None:
-    fit, loss = st.columns(2)
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     inputs, targets = batching.sine_data()
-    with fit:
-        preds = snapshot.picture["preds"] if snapshot.picture else targets[None, :0]
-        charts.fits("What the models predict, and the sine", inputs, targets, preds, height=440)
-    with loss:
-        charts.fan("Loss of the models: mean, range, some one by one", "mean squared error", snapshot, log, height=440)
+    preds = snapshot.picture["preds"] if snapshot.picture else ()
+    loss = "Loss of the models: mean, range, some one by one"
+    return [
+        view.fits("What the models predict, and the sine", inputs, targets, preds, 440, 0.5),
+        charts.fan(loss, "mean squared error", snapshot, log, batching.CURVES, height=440, width=0.5),
+    ]
 
 
 live(

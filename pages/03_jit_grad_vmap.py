@@ -14,6 +14,7 @@ import streamlit as st
 
 from lib.lessons.jit_grad_vmap import measure as measured
 from lib.lessons.jit_grad_vmap import routine as regression
+from lib.lessons.jit_grad_vmap import view
 from lib.lessons.jit_grad_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels
@@ -42,7 +43,8 @@ with right:
             f"Gradient of the **summed** loss of {batch_size:,} examples at w = 0. Largest difference from the closed "
             f"form `2 Xᵀ(Xw - y)`: **{worst:.2g}**, which is {worst / scale:.1e} of the largest entry: rounding of float32."
         )
-        charts.histogram("Length of each example's own gradient", "norm of the gradient", "examples", report["norms"])
+        title = "Length of each example's own gradient"
+        charts.show(view.histogram(title, "norm of the gradient", "examples", report["norms"]))
 
     panels.answer(draw_ways, controls.device, regression.gradient_report, batch_size, seed)
 
@@ -59,22 +61,18 @@ with st.container(horizontal=True, vertical_alignment="center"):
 optimum, lowest = regression.least_squares(seed)
 
 
-def draw_run(snapshot: Snapshot) -> None:
-    loss, weights = st.columns([1.6, 1])
-    with loss:
-        charts.fan(
-            "Mean squared error over all examples", "mean squared error", snapshot, log,
-            reference=("least squares", lowest), height=420,
-        )  # fmt: skip
-    with weights:
-        w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
-        charts.weights("Weights (dots) and the optimum (bars)", w, optimum, height=420)
-    if snapshot.latest is not None:
-        st.caption(
-            f"Dashed: the least-squares optimum, {lowest:.6f}. The run is {snapshot.latest[0] - lowest:.3g} above it."
-        )
-    else:
-        st.caption(f"Dashed: the least-squares optimum, {lowest:.6f}, which no weights beat.")
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
+    title = "Mean squared error over all examples"
+    w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
+    above = (
+        ", which no weights beat." if snapshot.latest is None
+        else f". The run is {snapshot.latest[0] - lowest:.3g} above it."
+    )  # fmt: skip
+    return [
+        charts.fan(title, "mean squared error", snapshot, log, reference=lowest, height=420, width=0.615),
+        view.weights("Weights (dots) and the optimum (bars)", w, optimum, 420, 0.385),
+        charts.Text(f"Dashed: the least-squares optimum, {lowest:.6f}{above}"),
+    ]
 
 
 live(
@@ -86,7 +84,7 @@ st.subheader("Timings", anchor=False)
 
 
 def draw_timings(records: list) -> None:
-    charts.timings("The gradient of one batch, in the steady state", records)
+    charts.show(charts.timings("The gradient of one batch, in the steady state", records))
     if records:
         st.caption(f"Medians of {records[0]['samples']} samples each, taken in turns, with quartiles.")
 

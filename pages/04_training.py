@@ -11,6 +11,7 @@ References:
 
 import streamlit as st
 
+from lib.lessons.training import charts as drawn
 from lib.lessons.training import measure as measured
 from lib.lessons.training import routine as training
 from lib.lessons.training import view
@@ -44,26 +45,18 @@ def numbers(snapshot: Snapshot) -> dict[str, str]:
     return shown | {"Examples/s": quantity(snapshot.steps_per_s * snapshot.batch_size) if snapshot.steps_per_s else "–"}
 
 
-def draw(snapshot: Snapshot) -> None:
-    loss, picture = st.columns([1.3, 1], gap="medium")
-    with loss:
-        view.draw_loss(snapshot, axis, log)
-    with picture:
-        view.draw_picture(dataset, snapshot)
-
-
 with panel:
     charted = st.container()  # above the options of its charts
     with st.container(horizontal=True, vertical_alignment="bottom"):
         axis = st.segmented_control(
             "Loss against", AXES, default="step", required=True, key="axis", bind="query-params",
-            format_func=charts.AXIS_TITLES.__getitem__,
+            format_func=drawn.AXIS_TITLES.__getitem__,
         )  # fmt: skip
         log = st.toggle("Logarithmic loss", True, key="training_log", bind="query-params")
     with charted:
         run = live(
-            "training", task, controls, draw, data=dataset.arrays, data_id=dataset.digest, stop_at=stop_at,
-            extra_stats=numbers,
+            "training", task, controls, drawn.draw_run(dataset, axis, log, view.pinned()), data=dataset.arrays,
+            data_id=dataset.digest, stop_at=stop_at, extra_stats=numbers,
         )  # fmt: skip
     view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
 
@@ -76,7 +69,7 @@ with right:
 
 st.subheader("Timings", anchor=False)
 panels.measure(
-    "training", controls, lambda records: charts.timings("One training step, by phases", records),
+    "training", controls, lambda records: charts.show(charts.timings("One training step, by phases", records)),
     "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
     measured.train_step_phases, task, dataset.arrays, controls.seed,
     about=(task, controls.seed),

@@ -53,8 +53,9 @@ st.markdown(
 log = st.toggle("Logarithmic axis", key="lab_log", bind="query-params")
 
 
-def draw_run(snapshot: Snapshot) -> None:
-    charts.fan("f of the examples: mean, range, some one by one", "f", snapshot, log, height=400)
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
+    title = "f of the examples: mean, range, some one by one"
+    return [charts.fan(title, "f", snapshot, log, composition.CURVES, height=400)]
 
 
 live(

@@ -17,8 +17,6 @@ from lib.lessons.compilation import measure as measured
 from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation import view as compiled
 from lib.lessons.compilation.mistakes import MISTAKES
-from lib.lessons.training import view
-from lib.live.run import Snapshot
 from lib.measure.stages import stages_and_value, take_stages
 from lib.routines import datasets
 from lib.ui import frame, panels
@@ -40,19 +38,8 @@ st.markdown(
     "the line below the charts says what the new program cost. Change the learning rate: nothing compiles."
 )
 dataset = datasets.load("regression", controls.seed)
-
-
-def draw_run(snapshot: Snapshot) -> None:
-    loss, picture = st.columns([1.3, 1], gap="medium")
-    with loss:
-        view.draw_loss(snapshot, "step", log=True)
-    with picture:
-        view.draw_picture(dataset, snapshot)
-    compiled.draw_programs(snapshot)
-
-
 live(
-    "compilation", compilation.task(batch_size, depth), controls, draw_run,
+    "compilation", compilation.task(batch_size, depth), controls, compiled.draw_run(dataset),
     data=dataset.arrays, data_id=dataset.digest,
 )  # fmt: skip
 

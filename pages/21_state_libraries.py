@@ -33,7 +33,7 @@ st.markdown(
 log = st.toggle("Logarithmic loss axis", True, key="libraries_log", bind="query-params")
 dataset = datasets.load(DATA, controls.seed)
 live(
-    "libraries", Libraries(names, batch_size), controls, lambda run: view.draw_run(run, names, log),
+    "libraries", Libraries(names, batch_size), controls, view.draw_run(names, log),
     data=dataset.arrays, data_id=dataset.digest, extra_stats=view.largest_difference,
 )  # fmt: skip
 

@@ -16,7 +16,6 @@ from lib.lessons.control_flow import measure as measured
 from lib.lessons.control_flow import recurrent, view
 from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.mistakes import MISTAKES
-from lib.live.run import Snapshot
 from lib.ui import frame, panels
 from lib.ui.live_view import live
 
@@ -29,13 +28,7 @@ st.markdown(
     "The same cell at each time, its hidden state carried on: that is a `scan`. It learns to say the next number of a series, "
     f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said."
 )
-
-
-def draw_run(snapshot: Snapshot) -> None:
-    view.draw_run(snapshot, series)
-
-
-live("control", recurrent.Recurrent(batch_size), controls, draw_run, data=series, data_id=seed, pace="100")
+live("control", recurrent.Recurrent(batch_size), controls, view.draw_run(series), data=series, data_id=seed, pace="100")
 panels.source(recurrent.cell, recurrent.predict, recurrent.loss_fn, recurrent.go_on, label="The network")
 
 st.subheader("Each beside the Python that it replaces", anchor=False)

@@ -35,7 +35,7 @@ view.show_refusal(task, device)
 st.subheader("Live: the same training, in each way", anchor=False)
 log = st.toggle("Logarithmic loss", True, key="sharding_log", bind="query-params")
 live(
-    "sharding", task, controls, lambda snapshot: view.draw_run(snapshot, log), data=sharding.wave_data(controls.seed),
+    "sharding", task, controls, view.draw_run(task.ways, log), data=sharding.wave_data(controls.seed),
     data_id=controls.seed, pace="20", extra_stats=view.difference,
 )  # fmt: skip
 

@@ -19,7 +19,6 @@ from lib.lessons.debugging import view
 from lib.lessons.debugging.measure import tool_costs
 from lib.lessons.debugging.terminal import main as terminal_program
 from lib.lessons.debugging.terminal import step as terminal_step
-from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
 
@@ -38,16 +37,10 @@ every = EVERY[
         help="`jax.debug.callback` is part of the program: another choice compiles another one.",
     )
 ]  # fmt: skip
-
-
-def draw_run(snapshot: Snapshot) -> None:
-    view.draw_run(snapshot, data)
-    view.draw_messages(snapshot, every)
-
-
 ticket = view.ticket()
 run = live(
-    "debugging", debugging.Watched(controls.batch_size, every), controls, draw_run,
+    "debugging", debugging.Watched(controls.batch_size, every), controls,
+    view.draw_run(data, every, ticket),
     data={"inputs": data[0], "targets": data[1], "ticket": ticket}, data_id=(controls.seed, int(ticket)), pace="100",
 )  # fmt: skip
 view.find_the_nan(run, controls)
@@ -67,7 +60,7 @@ st.subheader("What each tool costs", anchor=False)
 
 
 def draw_costs(records: list) -> None:
-    charts.timings("One training step, in the steady state", records)
+    charts.show(charts.timings("One training step, in the steady state", records))
     if len(records) > 1:
         st.caption(f"Medians of {records[0]['samples']} samples each, taken in turns, with quartiles.")
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
+from lib.lessons.compilation import charts as drawn
 from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation.jit_cache import AGAIN, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, JitCache
 from lib.lessons.compilation.measure import DISPATCH
+from lib.lessons.training import charts as training
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
+from lib.routines import datasets
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, SERIES, duration, quantity
@@ -28,51 +32,27 @@ STARTS = {
 """Parts of the start of a process, and their colours."""
 
 
-class _Bars:
-    """The data of `charts.gantt_spec`, with the parts of a row end to end."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, list[Any]] = {"row": [], "name": [], "start_ms": [], "end_ms": [], "text": []}
-        self.rows: list[str] = []
-
-    def row(self, label: str, parts: dict[str, float]) -> None:
-        """Adds a row of parts, in milliseconds; their sum is written behind the last."""
-        at = 0.0
-        self.rows.append(label)
-        for number, (name, ms) in enumerate(parts.items(), 1):
-            text = duration(at + ms) if number == len(parts) else ""
-            for column, value in zip(self.columns.values(), (label, name, at, at + ms, text), strict=True):
-                column.append(value)
-            at += ms
-
-    def show(self, title: str, colors: dict[str, str], height: int) -> None:
-        """Shows the rows there are."""
-        spec = charts.gantt_spec(title, tuple(self.rows), tuple(colors), tuple(colors.values()), height)
-        charts.show(spec, f"{title}, part by part", bars=self.columns)
+def draw_run(dataset: datasets.Dataset) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws a training, and below it what each of its programs took to compile."""
+    draw = training.draw_run(dataset)
+    return lambda snapshot: [*draw(snapshot), _programs(snapshot)]
 
 
-def draw_programs(snapshot: Snapshot) -> None:
-    """What each program of a live run took to compile."""
-    bars = _Bars()
+def _programs(snapshot: Snapshot) -> charts.Chart:
+    bars = []
     for number, made in enumerate(snapshot.compilations, 1):
         phases = made.program.steps.phases
-        bars.row(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
-    if bars.rows:
-        bars.show("Programs of this run", COMPILING, 175 + 34 * len(bars.rows))
+        bars += drawn.end_to_end(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
+    # The place of the first one is there before it is compiled.
+    rows = [f"program {number}" for number in range(1, max(1, len(snapshot.compilations)) + 1)]
+    return drawn.gantt("Programs of this run", bars, rows, COMPILING, 175 + 34 * len(rows))
 
 
 def draw_timeline(records: Records) -> None:
     """The stages of one call and of a later one, end to end."""
-    rows = tuple(PHASES)[:5]
-    charts.show(
-        charts.gantt_spec("From Python to a result", rows, rows, tuple(PHASES.values())[:5], 300),
-        "; ".join(f"{record['phase']}: {duration(record['ms'])}" for record in records),
-        bars={
-            "row": [record["phase"] for record in records], "name": [record["phase"] for record in records],
-            "start_ms": [record["start_ms"] for record in records], "end_ms": [record["end_ms"] for record in records],
-            "text": [duration(record["ms"]) for record in records],
-        },
-    )  # fmt: skip
+    phases = dict(list(PHASES.items())[:5])
+    bars = [r | {"row": r["phase"], "name": r["phase"], "text": duration(r["ms"])} for r in records]
+    charts.show(drawn.gantt("From Python to a result", bars, list(phases), phases, 300))
     ms = {record["phase"]: record["ms"] for record in records}
     if "steady" in ms:
         before = records[3]["end_ms"]
@@ -135,13 +115,7 @@ def jit_cache(controls: Controls) -> None:
         st.code(last.reason, language=None, wrap_lines=True)
         chart, table = st.columns([1, 1.25])
         with chart:
-            charts.show(
-                charts.calls_spec("Time of each call"), "The time of each call, those that compiled set off",
-                calls={
-                    "number": [call.number for call in log], "ms": [call.ms for call in log],
-                    "outcome": charts.words([charts.CALLS[call.hit] for call in log]),
-                },
-            )  # fmt: skip
+            charts.show(drawn.calls(log))
         with table:
             st.dataframe(
                 {
@@ -159,7 +133,8 @@ def jit_cache(controls: Controls) -> None:
 
 def draw_lengths(records: Records) -> None:
     """Time to compile against the length of the program."""
-    _sweep("Time to trace, lower and compile", tuple(compilation.LENGTHS), "n, steps or layers (log scale)", records)
+    variants = tuple(compilation.LENGTHS)
+    charts.show(charts.sweep("Time to trace, lower and compile", "n, steps or layers (log scale)", variants, records))
     last = {record["variant"]: record for record in records}
     if len(last) == len(compilation.LENGTHS):
         unrolled, rolled, *_ = (last[variant] for variant in compilation.LENGTHS)
@@ -171,10 +146,7 @@ def draw_lengths(records: Records) -> None:
 
 def draw_dispatch(records: Records) -> None:
     """Blocked and not blocked calls against the size of a matrix."""
-    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "variant")}
-    columns["text"] = [duration(ms) for ms in columns["median_ms"]]
-    title = "The product of two n × n matrices"
-    charts.show(charts.bars_spec(title, DISPATCH, "n"), f"{title}, blocked and not blocked", bars=columns)
+    charts.show(drawn.dispatch("The product of two n × n matrices", records))
     last = {record["variant"]: record["median_ms"] for record in records if record["size"] == records[-1]["size"]}
     if len(last) == len(DISPATCH):
         blocked, free = (last[name] for name in DISPATCH)
@@ -184,21 +156,14 @@ def draw_dispatch(records: Records) -> None:
         )
 
 
-def _sweep(title: str, variants: tuple[str, ...], x_title: str, records: Records) -> None:
-    columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
-    charts.show(
-        charts.sweep_spec(title, variants, x_title, 420, columns=2), f"{title}, against n",
-        sweep={name: [record[name] for record in records] for name in columns},
-    )  # fmt: skip
-
-
 def draw_starts(records: Records) -> None:
     """What two processes paid for their first result."""
-    bars = _Bars()
+    bars = []
     for record in records:
         ms = (record[name] for name in ("import_ms", "lower_ms", "compile_ms", "run_ms"))
-        bars.row(record["start"], dict(zip(STARTS, ms, strict=True)))
-    bars.show("From import to the first result", STARTS, 245)
+        bars += drawn.end_to_end(record["start"], dict(zip(STARTS, ms, strict=True)))
+    rows = [record["start"] for record in records]
+    charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 245))
     for record in records:
         how = "read from the cache" if record["found"] else "compiled, and written to the cache"
         st.caption(f"{record['start'].capitalize()}: {how}, in {duration(record['compile_ms'])}.")
@@ -251,18 +216,8 @@ def draw_roofline(records: Records) -> None:
         return
     peak, bandwidth = kinds["peak"]["gflops_per_s"], kinds["bandwidth"]["gbytes_per_s"]
     routines = [record for record in records if record["kind"] == "routine"]
-    names = tuple(record["label"] for record in routines)
-    low, high, ridge = 0.05, max(200.0, 4 * peak / bandwidth), peak / bandwidth
-    charts.show(
-        charts.roofline_spec("Roofline of this machine", names),
-        "; ".join(f"{r['label']}: {r['intensity']:.2g} flops a byte, {r['gflops_per_s']:.2g} GFLOP/s" for r in routines),
-        roof={
-            "intensity": [low, ridge, high], "gflops_per_s": [low * bandwidth, peak, peak],
-            "text": ["", "", f"{quantity(peak)} GFLOP/s"],
-        },
-        routines={name: [record[name] for record in routines] for name in ("label", "intensity", "gflops_per_s")},
-    )  # fmt: skip
+    charts.show(drawn.roofline(routines, peak, bandwidth))
     st.caption(
         f"Roof: {peak:.3g} GFLOP/s ({kinds['peak']['label']}, float32) and {bandwidth:.3g} GB/s "
-        f"({kinds['bandwidth']['label']}), which meet at {ridge:.3g} flops a byte."
+        f"({kinds['bandwidth']['label']}), which meet at {peak / bandwidth:.3g} flops a byte."
     )

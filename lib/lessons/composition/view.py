@@ -494,7 +494,7 @@ def draw_times(stacks: tuple[Stack, ...]) -> Callable[[list[dict[str, Any]]], No
             record | {"label": f"{names[record['stack']]}, {kinds[record['phase']]}"}
             for record in sorted(records, key=lambda record: (list(kinds).index(record["phase"]), record["stack"]))
         ]
-        charts.timings("Compiling once, and one call in the steady state", told)
+        charts.show(charts.timings("Compiling once, and one call in the steady state", told))
 
     return draw
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -26,26 +27,28 @@ from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import program
 from lib.ui.style import SERIES, TEST, quantity
 
-COLORS = tuple(SERIES[:3])
+COLORS = dict(zip(LOOPS, SERIES, strict=False))
 
 
 # The live run.
 
 
-def draw_run(snapshot: Snapshot, series: np.ndarray) -> None:
-    """The loss, and what the network says comes next when it listens to itself."""
-    loss, ahead = st.columns([1.3, 1], gap="medium")
-    with loss:
-        charts.fan("Loss of the next number", "mean squared error", snapshot, log=True, height=330)
-    with ahead:
-        title = "Shown the left part, it goes on by itself"
-        if snapshot.picture is None:
-            charts.nothing_yet(title, 330)
-            return
-        t = np.arange(SEEN + AHEAD)
-        lines = {"series": (t, series[: len(t)]), "network": (t[SEEN:], np.clip(snapshot.picture["ahead"], -2, 2))}
-        spec = charts.lines_spec(title, "time", "value", False, ("series", "network"), (SERIES[7], TEST), 330)
-        charts.show(spec, title, lines=charts.lines(lines))
+def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws the loss, and what the network says comes next when it listens to itself."""
+    title = "Shown the left part, it goes on by itself"
+    t = np.arange(SEEN + AHEAD)
+
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        lines = {"series": (t, series[: len(t)])}
+        if snapshot.picture is not None:
+            lines["network"] = (t[SEEN:], np.clip(snapshot.picture["ahead"], -2, 2))
+        colors = {"series": SERIES[7], "network": TEST}
+        return [
+            charts.fan("Loss of the next number", "mean squared error", snapshot, log=True, height=330, width=0.565),
+            charts.lines(title, "time", "value", colors, lines, height=330, width=0.435),
+        ]
+
+    return draw
 
 
 # The pairs.
@@ -119,15 +122,15 @@ SWEEPS = {
 
 def draw_lengths(records: Records) -> None:
     """Compile time, sizes and time a turn, against the number of turns."""
-    columns = st.columns(2, gap="medium")
-    for place, (name, (title, y_title)) in enumerate(SWEEPS.items()):
-        with columns[place % 2]:
-            data = {
-                "size": [record["size"] for record in records],
-                "value": [record[name] for record in records],
-                "variant": charts.words([record["variant"] for record in records]),
-            }
-            charts.show(_sweep_spec(title, y_title), f"{title}, against the number of turns", sweep=data)
+    data = {"size": [record["size"] for record in records], "variant": charts.words(r["variant"] for r in records)}
+    drawn = [
+        charts.chart(
+            _sweep_spec(title, y_title), f"{title}, against the number of turns", 0.5,
+            sweep={"value": [record[name] for record in records], **data},
+        )
+        for name, (title, y_title) in SWEEPS.items()
+    ]  # fmt: skip
+    charts.show_all(drawn)
 
 
 @cache
@@ -135,7 +138,7 @@ def _race_spec(title: str, height: int) -> charts.Spec:
     """Bars of `steps_per_s`, a row for each loop, with `text` behind them."""
     loops = list(LOOPS)
     y = alt.Y("loop:N", title=None, sort=loops, scale=alt.Scale(domain=loops), axis=alt.Axis(labelLimit=240))
-    color = alt.Color("loop:N", scale=alt.Scale(domain=loops, range=list(COLORS)), legend=None)
+    color = alt.Color("loop:N", scale=alt.Scale(domain=loops, range=list(COLORS.values())), legend=None)
     base = alt.Chart(charts.named("race"))
     bars = base.mark_bar(height={"band": 0.6}).encode(alt.X("steps_per_s:Q", title="steps a second"), y, color)
     text = base.mark_text(align="left", dx=8, fontSize=18).encode(alt.X("steps_per_s:Q"), y, text="text:N")
@@ -149,26 +152,22 @@ def draw_race(records: Records) -> None:
         name: float(np.median([record["steps_per_s"] for record in records if record["loop"] == name]))
         for name in dict.fromkeys(record["loop"] for record in records)
     }
-    left, right = st.columns(2, gap="medium")
-    with left:
-        charts.show(
-            _race_spec("Steps a second", 300), "Steps a second of each loop",
-            race={
-                "loop": list(speeds), "steps_per_s": list(speeds.values()),
-                "text": [quantity(speed) for speed in speeds.values()],
-            },
+    race = charts.chart(
+        _race_spec("Steps a second", 300), "Steps a second of each loop", 0.5,
+        race={
+            "loop": list(speeds), "steps_per_s": list(speeds.values()),
+            "text": [quantity(speed) for speed in speeds.values()],
+        },
+    )  # fmt: skip
+    curves = {}
+    for name in speeds:
+        of_it = [record for record in records if record["loop"] == name]
+        curves[name] = (
+            np.array([1e3 * record["seconds"] for record in of_it]), np.array([record["loss"] for record in of_it])
         )  # fmt: skip
-    with right:
-        curves = {}
-        for name in speeds:
-            of_it = [record for record in records if record["loop"] == name]
-            curves[name] = (
-                np.array([1e3 * record["seconds"] for record in of_it]), np.array([record["loss"] for record in of_it])
-            )  # fmt: skip
-        spec = charts.lines_spec(
-            "The same losses, sooner", "milliseconds of training", "loss (log scale)", True, tuple(LOOPS), COLORS, 300
-        )
-        charts.show(spec, "The loss of each loop against the clock", lines=charts.lines(curves, log=True))
+    title, x_title = "The same losses, sooner", "milliseconds of training"
+    losses = charts.lines(title, x_title, "loss (log scale)", COLORS, curves, True, 300, 0.5)
+    charts.show_all([race, losses])
     if len(speeds) == len(LOOPS):
         python, *rolled = speeds.values()
         times = " and ".join(

@@ -16,7 +16,7 @@ from lib.live.run import Snapshot
 from lib.ui import charts
 from lib.ui.style import SERIES, TEST, duration, quantity
 
-COLORS = (TEST, SERIES[2])
+COLORS = dict(zip(VERSIONS, (TEST, SERIES[2]), strict=True))
 """Of the naive version and of the mended one."""
 
 
@@ -25,7 +25,7 @@ def _curves_spec(title: str, y_title: str, low: float, high: float) -> charts.Sp
     """The naive curve, wide and pale, below the mended one."""
     x = alt.X("x:Q", title="x", scale=alt.Scale(domain=[low, high], nice=False))
     y = alt.Y("y:Q", title=y_title, axis=alt.Axis(tickCount=6))
-    scale = alt.Scale(domain=list(VERSIONS), range=list(COLORS))
+    scale = alt.Scale(domain=list(VERSIONS), range=list(COLORS.values()))
     layers = [
         alt.Chart(charts.named(version))
         .mark_line(strokeWidth=width, opacity=opacity, clip=True)
@@ -43,7 +43,8 @@ def draw_curves(name: str) -> Callable[[dict[str, np.ndarray]], None]:
         for column, (key, title) in zip(
             st.columns(2, gap="medium"), {"f": "f(x)", "df": "The derivative, by grad"}.items(), strict=True
         ):
-            tables, missing = {}, []
+            tables: dict[str, Any] = {}
+            missing = []
             for version in VERSIONS:
                 y = report[f"{key} {version}"]
                 finite = np.isfinite(y)
@@ -54,9 +55,8 @@ def draw_curves(name: str) -> Callable[[dict[str, np.ndarray]], None]:
                     "x": report["x"][finite], "y": y[finite], "series": charts.repeated([version], [int(finite.sum())])
                 }  # fmt: skip
             with column:
-                charts.show(
-                    _curves_spec(title, key.replace("df", "f '"), low, high), f"{title}, naive and mended", **tables
-                )
+                spec = _curves_spec(title, key.replace("df", "f '"), low, high)
+                charts.show(charts.chart(spec, f"{title}, naive and mended", **tables))
                 st.caption(" ".join(missing) or "Finite everywhere.")
 
     return draw
@@ -82,42 +82,50 @@ def draw_checks(name: str) -> Callable[[list[dict[str, str]]], None]:
     return draw
 
 
-def draw_run(name: str) -> Callable[[Snapshot], None]:
+@cache
+def _learnt_spec(columns: tuple[str, ...], height: int) -> charts.Spec:
+    """A table: a row for each `parameter`, a `text` in each of the columns."""
+    x = alt.X("column:N", title=None, scale=alt.Scale(domain=list(columns)), axis=alt.Axis(orient="top", labelAngle=0))
+    base = alt.Chart(charts.named("cells")).mark_text(fontSize=16)
+    return charts.build(base.encode(x, alt.Y("parameter:N", title=None), text="text:N"), height, "What was learnt")
+
+
+def draw_run(name: str) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws the losses of both versions, and what each has learnt."""
     pair = PAIRS[name]
+    parameters = [f"theta[{i}]" for i in range(len(pair.truth))]
 
-    def draw(snapshot: Snapshot) -> None:
-        title = "Loss of all examples"
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
         picture = snapshot.picture or {}
         broken_at = int(picture["broken_at"][0]) if picture else 0
-        chart, learnt = st.columns([1.6, 1], gap="medium")
-        with chart:
-            if not len(snapshot.values):
-                charts.nothing_yet(title, 400)
-            else:
-                step, (mended, naive) = snapshot.coordinates[:, 0], snapshot.values[:, :2].T
-                shown = (step < broken_at) | (broken_at == 0)
-                shown &= naive < 1e4 * mended.max()  # beyond that, the picture would be of nothing else
-                series = {"naive": (step[shown], naive[shown]), "mended": (step, mended)}
-                spec = charts.lines_spec(title, "step", "loss", True, VERSIONS, COLORS, 400)
-                charts.show(spec, f"{title}, naive and mended", lines=charts.lines(series, log=True))
-        with learnt:
-            st.markdown("**What was learnt**")
-            values = {version: picture.get(version, np.array(pair.start)) for version in VERSIONS}
-            st.dataframe(
-                {
-                    "parameter": [f"theta[{i}]" for i in range(len(pair.truth))],
-                    "naive": [f"{value:.4g}" for value in values["naive"]],
-                    "mended": [f"{value:.4g}" for value in values["mended"]],
-                    "data come from": [f"{value:g}" for value in pair.truth],
-                },
-                hide_index=True,
-            )
-            if broken_at:
-                st.warning(
+        losses = {}
+        if len(snapshot.values):
+            step, (mended, naive) = snapshot.coordinates[:, 0], snapshot.values[:, :2].T
+            shown = (step < broken_at) | (broken_at == 0)
+            shown &= naive < 1e4 * mended.max()  # beyond that, the picture would be of nothing else
+            losses = {"naive": (step[shown], naive[shown]), "mended": (step, mended)}
+        learnt = {version: picture.get(version, np.array(pair.start)) for version in VERSIONS}
+        columns = {version: [f"{value:.4g}" for value in values] for version, values in learnt.items()}
+        columns["data come from"] = [f"{value:g}" for value in pair.truth]
+        cells = {
+            "parameter": parameters * len(columns),
+            "column": charts.repeated(list(columns), [len(parameters)] * len(columns)),
+            "text": [text for texts in columns.values() for text in texts],
+        }
+        spec = _learnt_spec(tuple(columns), 60 * len(parameters) + 40)
+        drawn: list[charts.Shown] = [
+            charts.lines("Loss of all examples", "step", "loss", COLORS, losses, True, 400, 0.615),
+            charts.chart(spec, "The parameters that each version has learnt", 0.385, cells=cells),
+        ]
+        if broken_at:
+            drawn.append(
+                charts.Text(
                     f"Naive: step {broken_at:,} made the parameters or the loss **infinite or NaN**. What is NaN stays NaN, "
-                    "so that it takes no more steps; shown is what it had before."
+                    "so that it takes no more steps; shown is what it had before.",
+                    "warning",
                 )
+            )
+        return drawn
 
     return draw
 
@@ -143,17 +151,11 @@ def draw_costs(variants: tuple[str, ...], x_title: str) -> Callable[[Records], N
         memory, time = st.columns(2, gap="medium")
         with memory:
             title = "Temporary memory, by the compiler's plan"
-            charts.show(
-                _memory_spec(title, variants, x_title), f"{title}, against {x_title}",
-                memory={name: [record[name] for record in records] for name in ("size", "size_bytes", "variant")},
-            )  # fmt: skip
+            columns = {name: [record[name] for record in records] for name in ("size", "size_bytes", "variant")}
+            spec = _memory_spec(title, variants, x_title)
+            charts.show(charts.chart(spec, f"{title}, against {x_title}", memory=columns))
         with time:
-            title = "Time of one gradient"
-            columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
-            charts.show(
-                charts.sweep_spec(title, variants, x_title, 380, columns=2), f"{title}, against {x_title}",
-                sweep={name: [record[name] for record in records] for name in columns},
-            )  # fmt: skip
+            charts.show(charts.sweep("Time of one gradient", x_title, variants, records, 380))
         last: dict[str, dict[str, Any]] = {record["variant"]: record for record in records}
         if set(variants) <= set(last):
             first, second = (last[name] for name in variants[:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import altair as alt
@@ -45,29 +46,28 @@ def _fit_spec(title: str, height: int) -> charts.Spec:
     )
 
 
-def draw_run(snapshot: Snapshot, data: tuple[np.ndarray, np.ndarray]) -> None:
-    """The loss, and what the network says of the data."""
-    loss, fit = st.columns([1.3, 1], gap="medium")
-    with loss:
-        charts.fan("Loss of the batch", "negative log-likelihood", snapshot, log=False, height=330)
-    with fit:
-        title = "Mean, and one standard deviation to each side"
-        if snapshot.picture is None:
-            charts.nothing_yet(title, 330)
-            return
-        mean, scale = np.clip(snapshot.picture["means"], -1e3, 1e3), np.clip(snapshot.picture["scales"], -1e3, 1e3)
-        charts.show(
-            _fit_spec(title, 330), "The data, and the fit",
-            points={"x": data[0][:SHOWN], "y": data[1][:SHOWN]},
-            fit={"x": GRID, "y": mean, "low": mean - scale, "high": mean + scale},
-        )  # fmt: skip
-
-
-def draw_messages(snapshot: Snapshot, every: int) -> None:
-    """What the steps of this run have said, newest first."""
-    said = BOARD.read(ticket(), snapshot.step)
+def draw_run(
+    data: tuple[np.ndarray, np.ndarray], every: int, ticket: np.int32
+) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws the loss, what the network says of the data, and what the steps have said, newest first."""
     nothing = "nothing said yet" if every else "the step has no callback in it: choose one above"
-    st.code("\n".join(said[:6]) or nothing, language=None, height=190)
+
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        fit = {}
+        if snapshot.picture is not None:
+            mean, scale = (np.clip(snapshot.picture[name], -1e3, 1e3) for name in ("means", "scales"))
+            fit = {"x": GRID, "y": mean, "low": mean - scale, "high": mean + scale}
+        said = BOARD.read(ticket, snapshot.step)
+        return [
+            charts.fan("Loss of the batch", "negative log-likelihood", snapshot, log=False, height=330, width=0.565),
+            charts.chart(
+                _fit_spec("Mean, and one standard deviation to each side", 330), "The data, and the fit", 0.435,
+                points={"x": data[0][:SHOWN], "y": data[1][:SHOWN]}, fit=fit,
+            ),
+            charts.Text("\n".join(said[:6]) or nothing, "code"),
+        ]  # fmt: skip
+
+    return draw
 
 
 def find_the_nan(run: LiveRun, controls: Controls) -> None:

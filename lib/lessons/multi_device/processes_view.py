@@ -9,7 +9,7 @@ import streamlit as st
 
 from lib.lessons.multi_device import many_devices
 from lib.lessons.multi_device.processes import NUM_STEPS, PROCESSES, Job, Report, worker_commands
-from lib.lessons.multi_device.view import overlaid_spec
+from lib.lessons.multi_device.view import overlaid
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.style import SERIES
@@ -82,8 +82,8 @@ def _draw_report(report: Report, alone: np.ndarray | None) -> None:
     for number, losses in enumerate(report.losses):
         columns[f"process {number}"] = np.array([*losses, *[np.nan] * (count - len(losses))], np.float32)
     title = "Loss of each batch, as each process reports it"
-    spec = overlaid_spec(title, tuple(columns), (SERIES[1], SERIES[0]), (8.0, 1.5), False, 360, (0, NUM_STEPS))
-    charts.show(spec, title, lines={"x": np.arange(1, count + 1, dtype=np.int16), **columns})
+    colors, steps = dict(zip(columns, (SERIES[1], SERIES[0]), strict=True)), np.arange(1, count + 1, dtype=np.int16)
+    charts.show(overlaid(title, steps, columns, colors, (8.0, 1.5), False, 360, (0, NUM_STEPS)))
     if alone is not None:
         apart = max(
             np.abs(np.array(losses, np.float32) - alone[: len(losses)]).max(initial=0) for losses in report.losses

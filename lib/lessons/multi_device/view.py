@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
 from math import prod
@@ -129,16 +129,15 @@ def draw_placement(arrays: tuple[Held, ...]) -> None:
 
 
 @cache
-def overlaid_spec(
+def _overlaid_spec(
     title: str,
     lines: tuple[str, ...],
     colors: tuple[str, ...],
     widths: tuple[float, ...],
     log: bool,
     height: int,
-    domain: tuple[int, int] | None = None,
+    domain: tuple[int, int] | None,
 ) -> charts.Spec:
-    """Columns of the data against `x`, which may coincide: each line lies on the one before, and is narrower."""
     y = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     x = alt.Scale(domain=list(domain) if domain else alt.Undefined, nice=False, zero=False)
     scale = alt.Scale(domain=list(lines), range=list(colors))
@@ -154,6 +153,27 @@ def overlaid_spec(
         for line, width in zip(lines, widths, strict=True)
     ]  # fmt: skip
     return charts.build(alt.layer(*layers), height, title)
+
+
+def overlaid(
+    title: str,
+    x: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    colors: Mapping[str, str],
+    widths: Sequence[float],
+    log: bool,
+    height: int,
+    domain: tuple[int, int] | None = None,
+    width: float = 1.0,
+) -> charts.Chart:
+    """Columns against `x` that may coincide: each line lies on the one before, and is narrower.
+
+    Args:
+        colors: of every line that there may be.
+        domain: of the axis of `x`, if it is known.
+    """
+    spec = _overlaid_spec(title, tuple(colors), tuple(colors.values()), tuple(widths), log, height, domain)
+    return charts.chart(spec, f"{title}, against the step", width, lines={"x": x, **columns})
 
 
 @cache
@@ -184,29 +204,26 @@ def difference(snapshot: Snapshot) -> dict[str, str]:
     return {"Difference": f"{_column(snapshot, 'difference').max():.1e}"}
 
 
-def draw_run(snapshot: Snapshot, log: bool, height: int = 400) -> None:
-    """The loss in each way, and how far they are apart."""
-    left, right = st.columns([1.5, 1], gap="medium")
-    if not len(snapshot.values):
-        with left:
-            charts.nothing_yet("Loss of each batch, in each way", height)
-        with right:
-            charts.nothing_yet("Largest difference from the single device", height)
-        return
-    x = snapshot.coordinates[:, 0].astype(np.float32)
-    names = {SINGLE: "loss"} | {name: name for name in WAYS[1:] if name in snapshot.series}
+def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws the loss in each of some ways, and how far they are apart."""
+    colors = {way: COLORS[way] for way in ways}
     floor = np.float32(1e-12 if log else -np.inf)
-    with left:
-        columns = {way: np.maximum(_column(snapshot, name), floor) for way, name in names.items()}
-        colors, widths = tuple(COLORS[way] for way in names), WIDTHS[-len(names) :]
-        spec = overlaid_spec("Loss of each batch, in each way", tuple(names), colors, widths, log, height)
-        charts.show(spec, "The losses of all ways against the step", lines={"x": x, **columns})
-    with right:
-        apart = np.maximum(_column(snapshot, "difference"), np.float32(1e-9))
-        charts.show(
-            _difference_spec(height), "The largest difference from the single device's loss against the step",
-            apart={"x": x, "apart": apart}, bound={"apart": [TOLERANCE]},
-        )  # fmt: skip
+
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        x = snapshot.coordinates[:, 0].astype(np.float32)
+        column = dict(zip(snapshot.series, snapshot.values.T, strict=False))
+        losses = {way: np.maximum(column.get("loss" if way == SINGLE else way, x), floor) for way in ways}
+        apart = np.maximum(column.get("difference", x), np.float32(1e-9))
+        title = "Loss of each batch, in each way"
+        return [
+            overlaid(title, x, losses, colors, WIDTHS[-len(ways) :], log, height, width=0.6),
+            charts.chart(
+                _difference_spec(height), "The largest difference from the single device's loss against the step", 0.4,
+                apart={"x": x, "apart": apart}, bound={"apart": [TOLERANCE]},
+            ),
+        ]  # fmt: skip
+
+    return draw
 
 
 # The compiled programs, and their time.
@@ -232,19 +249,11 @@ def draw_programs(programs: tuple[Program, ...]) -> None:
     )
 
 
-@cache
-def _times_spec(title: str, sizes: tuple[int, ...]) -> charts.Spec:
-    spec = deepcopy(charts.sweep_spec(title, VARIANTS, "devices (each takes its part of the same batch)", 420, 2))
-    for layer in spec["layer"]:
-        layer["encoding"]["x"]["axis"] = {"values": list(sizes), "format": "d"}
-    return spec
-
-
 def draw_times(records: Records, platform: str) -> None:
     """Time of a step against the number of devices."""
-    title = "One step on ever more devices"
-    columns = {name: [r[name] for r in records] for name in ("size", "variant", "median_ms", "low_ms", "high_ms")}
-    charts.show(_times_spec(title, sharding.device_counts(platform)), f"{title}, both axes logarithmic", sweep=columns)
+    sizes = sharding.device_counts(platform)
+    x_title = "devices (each takes its part of the same batch)"
+    charts.show(charts.sweep("One step on ever more devices", x_title, VARIANTS, records, sizes=sizes))
     last = max(record["size"] for record in records)
     ms = {(record["variant"], record["size"]): record["median_ms"] for record in records}
     if last == 1:

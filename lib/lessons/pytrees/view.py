@@ -81,33 +81,24 @@ def _norms_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spec:
     return charts.build(chart, height, title)
 
 
-def draw_tree_training(depth: int) -> Callable[[Snapshot], None]:
+def draw_tree_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws the loss, and beside it the norm of each leaf."""
+    title = "Norm of each leaf: weights solid, biases dashed"
 
-    def draw(snapshot: Snapshot) -> None:
-        loss, norms = st.columns(2, gap="medium")
-        with loss:
-            charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, height=400)
-        with norms:
-            title = "Norm of each leaf: weights solid, biases dashed"
-            if not len(snapshot.values):
-                charts.nothing_yet(title, 400)
-                return
-            data = {f"n{i}": column for i, column in enumerate(snapshot.values[:, 1:].T)}
-            data["x"] = snapshot.coordinates[:, 0].astype(np.float32)
-            charts.show(_norms_spec(title, leaf_names(depth), 400), title, norms=data)
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        norms = {f"n{i}": column for i, column in enumerate(snapshot.values[:, 1:].T)}
+        norms["x"] = snapshot.coordinates[:, 0].astype(np.float32)
+        return [
+            charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, height=400, width=0.5),
+            charts.chart(_norms_spec(title, leaf_names(depth), 400), title, 0.5, norms=norms),
+        ]
 
     return draw
 
 
 def draw_updates(records: Records) -> None:
     """Time of an update against the number of leaves."""
-    columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
-    title = "One SGD update"
-    charts.show(
-        charts.sweep_spec(title, WAYS, "leaves (log scale)", 480, columns=4), f"{title}, against the number of leaves",
-        sweep={name: [record[name] for record in records] for name in columns},
-    )  # fmt: skip
+    charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 480, columns=4))
     last = {r["variant"]: r["median_ms"] for r in records if r["size"] == max(r["size"] for r in records)}
     if len(last) == len(WAYS):
         st.markdown(
@@ -164,7 +155,7 @@ def _draw_keys(tree: Tree, report: dict[str, np.ndarray]) -> None:
         for n in tree
     ]
     keys = range(len(data))
-    charts.show(
+    drawn = charts.chart(
         _keys_spec(len(order), max(depth)), "; ".join(f"{NAMES[key]} = {how[key]}" for key in keys),
         nodes={
             "x": [depth[key] for key in keys], "y": [row[key] for key in keys], "state": [state[key] for key in keys],
@@ -177,6 +168,7 @@ def _draw_keys(tree: Tree, report: dict[str, np.ndarray]) -> None:
             "y": [row[node.parent] for node in tree] + [row[key] for key in keys[1:]], "y2": [row[key] for key in keys[1:]] * 2,
         },
     )  # fmt: skip
+    charts.show(drawn)
 
 
 def _rows(tree: Tree) -> tuple[list[int], list[int]]:
@@ -213,29 +205,18 @@ def _keys_spec(rows: int, depth: int) -> charts.Spec:
     return charts.build(alt.layer(lines, dots, code, bits), 44 * max(rows, 6) + 60, "Keys, and what each one is")
 
 
-def draw_dropout(snapshot: Snapshot) -> None:
+def draw_dropout(snapshot: Snapshot) -> list[charts.Shown]:
     """The losses of both trainings, and the curves that they have learnt."""
-    ways = tuple(random_keys.WAYS)
-    colors = (TRAIN, TEST)
-    loss, picture = st.columns(2, gap="medium")
-    with loss:
-        title = "Loss with every unit on"
-        if not len(snapshot.values):
-            charts.nothing_yet(title, 400)
-        else:
-            step = snapshot.coordinates[:, 0]
-            series = {way: (step, snapshot.values[:, i]) for i, way in enumerate(ways)}
-            spec = charts.lines_spec(title, "step", "mean squared error", True, ways, colors, 400)
-            charts.show(spec, f"{title}, with new keys and with one", lines=charts.lines(series, log=True))
-    with picture:
-        inputs, targets = (np.sort(a) for a in random_keys.curve_data())
-        targets = np.sin(3 * inputs)
-        series = {"data": (inputs, targets)}
-        series |= {
-            way: (inputs, curve) for way in ways if (curve := (snapshot.picture or {}).get(f"curve: {way}")) is not None
-        }
-        spec = charts.lines_spec("What was learnt", "x", "y", False, ("data", *ways), (SERIES[7], *colors), 400)
-        charts.show(spec, "The curves that both networks have learnt, and the data", lines=charts.lines(series))
+    colors = dict(zip(random_keys.WAYS, (TRAIN, TEST), strict=True))
+    step, picture = snapshot.coordinates[:, 0], snapshot.picture or {}
+    losses = {way: (step, values) for way, values in zip(random_keys.WAYS, snapshot.values.T, strict=False)}
+    inputs = np.sort(random_keys.curve_data()[0])
+    curves = {"data": (inputs, np.sin(3 * inputs))}
+    curves |= {way: (inputs, picture[f"curve: {way}"]) for way in random_keys.WAYS if f"curve: {way}" in picture}
+    return [
+        charts.lines("Loss with every unit on", "step", "mean squared error", colors, losses, True, 400, 0.5),
+        charts.lines("What was learnt", "x", "y", {"data": SERIES[7], **colors}, curves, False, 400, 0.5),
+    ]
 
 
 def draw_checks(report: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -54,7 +55,7 @@ def usable() -> tuple[str, ...]:
 
 
 @cache
-def losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
+def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     """Lines of columns `c0`, `c1`, ... against `x`: thin ones, and thick dashes in places of their own on top, so that
     all are seen where they coincide."""
     scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
@@ -81,23 +82,27 @@ def losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     return charts.build(alt.layer(*layers), HEIGHT, TITLE)
 
 
-def draw_run(snapshot: Snapshot, names: tuple[str, ...], log: bool) -> None:
-    """The losses on top of each other, and how far they are apart."""
-    if not len(snapshot.values):
-        charts.nothing_yet(TITLE, HEIGHT)
-        return
-    column = dict(zip(snapshot.series, snapshot.values.T, strict=False))
+def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws the losses on top of each other, and says how far they are apart."""
     floor = np.float32(1e-12 if log else -np.inf)
-    data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
-    data |= {f"c{i}": np.maximum(column[f"losses {i}"], floor) for i in range(len(names))}
-    charts.show(losses_spec(names, log), "The loss of each library against the step", losses=data)
-    picture = (snapshot.picture or {}).get("weights_apart")
-    values = () if picture is None else picture[1:]
-    apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
-    st.caption(
-        "Where curves coincide, the line has a stripe of each one's colour. Largest difference of any weight from the plain "
-        f"pytree's, now: {', '.join(apart) or '–'}."
-    )
+
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        column = dict(zip(snapshot.series, snapshot.values.T, strict=False))
+        data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
+        if column:
+            data |= {f"c{i}": np.maximum(column[f"losses {i}"], floor) for i in range(len(names))}
+        picture = (snapshot.picture or {}).get("weights_apart")
+        values = () if picture is None else picture[1:]
+        apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
+        return [
+            charts.chart(_losses_spec(names, log), "The loss of each library against the step", losses=data),
+            charts.Text(
+                "Where curves coincide, the line has a stripe of each one's colour. Largest difference of any weight from "
+                f"the plain pytree's, now: {', '.join(apart) or '–'}."
+            ),
+        ]
+
+    return draw
 
 
 def largest_difference(snapshot: Snapshot) -> dict[str, str]:
@@ -195,10 +200,12 @@ def draw_costs(records: Records) -> None:
             columns[f"{heading}, × pytree"] = [f"{ways[way][name]['ms'] / plain:.2f}" for name in names]
     st.dataframe(columns, hide_index=True)
     titles = {"own": "A step, jitted the library's own way", "pure": "A step, arrays in and out, by jax.jit"}
-    for way, column in zip(ways, st.columns(2), strict=True):
-        if len(ways[way]) == len(names):
-            with column:
-                charts.timings(titles[way], [record | {"phase": "steady"} for record in ways[way].values()])
+    drawn = [
+        charts.timings(titles[way], [record | {"phase": "steady"} for record in ways[way].values()])
+        for way in ways
+        if len(ways[way]) == len(names)
+    ]
+    charts.show_all([chart._replace(width=0.5) for chart in drawn])
     for record in records:
         if record["phase"] == "overhead":
             share = record["share"]

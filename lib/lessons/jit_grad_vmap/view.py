@@ -1,0 +1,52 @@
+"""The charts of gradients and of weights."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import altair as alt
+import numpy as np
+
+from lib.ui import charts
+from lib.ui.style import SERIES, TRAIN
+
+
+@cache
+def _histogram_spec(title: str, x_title: str, y_title: str) -> charts.Spec:
+    """Bars between `low` and `high` of height `count`."""
+    chart = (
+        alt.Chart(charts.named("bins"))
+        .mark_bar(color=TRAIN, opacity=0.85)
+        .encode(
+            alt.X("low:Q", bin="binned", title=x_title), alt.X2("high:Q"),
+            alt.Y("count:Q", title=y_title, axis=alt.Axis(tickMinStep=1)),
+        )
+    )  # fmt: skip
+    return charts.build(chart, 340, title)
+
+
+def histogram(title: str, x_title: str, y_title: str, values: np.ndarray, bins: int = 24) -> charts.Chart:
+    """How often values occur."""
+    count, edges = np.histogram(values, bins=min(bins, max(1, len(values))))
+    spec = _histogram_spec(title, x_title, y_title)
+    return charts.chart(spec, title, bins={"low": edges[:-1], "high": edges[1:], "count": count})
+
+
+@cache
+def _weights_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spec:
+    """A dot for each number and a bar where it should be."""
+    x = alt.X("name:N", title=None, sort=list(names), axis=alt.Axis(labelAngle=0))
+    y = alt.Y("value:Q", title="weight", scale=alt.Scale(domain=[-4, 4]))
+    base = alt.Chart(charts.named("weights"))
+    bars = base.mark_tick(thickness=4, size=60, color=SERIES[2], clip=True).encode(
+        x, alt.Y("optimum:Q", title="weight")
+    )
+    dots = base.mark_point(size=200, filled=True, color=TRAIN, opacity=1, clip=True).encode(x, y)
+    return charts.build(alt.layer(bars, dots), height, title)
+
+
+def weights(title: str, values: np.ndarray, optimum: np.ndarray, height: int, width: float) -> charts.Chart:
+    """Weights beside those they should come to."""
+    names = tuple(f"w{i}" for i in range(len(values)))
+    columns = {"name": list(names), "value": values, "optimum": optimum}
+    return charts.chart(_weights_spec(title, names, height), title, width, weights=columns)

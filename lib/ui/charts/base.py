@@ -1,0 +1,117 @@
+"""What a live run or a measurement shows, as values, and the one verb that shows them.
+
+Vega draws in place as long as the specification is the same to the letter, so whatever changes from
+frame to frame is data, and titles and domains hold still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import altair
+import numpy as np
+import pyarrow as pa
+import streamlit as st
+
+FONT = {"labelFontSize": 15, "titleFontSize": 16}
+CODE_HEIGHT = 190
+
+Spec = dict[str, Any]
+
+
+class Chart(NamedTuple):
+    """A specification and the data that it names.
+
+    Attributes:
+        alt: what the chart shows, for those who do not see it.
+        width: its share of a row, 1 for a row of its own.
+    """
+
+    spec: Spec
+    alt: str
+    data: dict[str, pa.Table]
+    width: float = 1.0
+
+
+class Text(NamedTuple):
+    """A row of words: small Markdown, or for `code` text as it is."""
+
+    body: str
+    kind: Literal["caption", "warning", "code"] = "caption"
+
+
+Shown = Chart | Text
+
+
+def chart(spec: Spec, alt: str, width: float = 1.0, **datasets: Any) -> Chart:
+    """A chart of data that are Arrow tables, or columns by name."""
+    tables = {name: data if isinstance(data, pa.Table) else pa.table(data) for name, data in datasets.items()}
+    return Chart(spec, alt, tables, width)
+
+
+def show(chart: Chart) -> None:
+    """Draws a chart."""
+    st.vega_lite_chart(spec={**chart.spec, "datasets": chart.data}, width="stretch", alt=chart.alt)
+
+
+def rows(shown: Sequence[Shown]) -> list[list[Shown]]:
+    """Charts side by side until their row is full; each text by itself."""
+    rows: list[list[Shown]] = []
+    room = 0.0
+    for one in shown:
+        width = one.width if isinstance(one, Chart) else 1.0
+        if width > room + 1e-6:
+            rows.append([])
+            room = 1.0
+        rows[-1].append(one)
+        room -= width
+    return rows
+
+
+def show_all(shown: Sequence[Shown]) -> None:
+    """Draws charts and texts, row by row."""
+    for row in rows(shown):
+        charts = [one for one in row if isinstance(one, Chart)]
+        if len(charts) > 1:
+            for chart, column in zip(charts, st.columns([chart.width for chart in charts], gap="medium"), strict=True):
+                with column:
+                    show(chart)
+        else:
+            _show_alone(row[0])
+
+
+def _show_alone(one: Shown) -> None:
+    if isinstance(one, Chart):
+        show(one)
+    elif one.kind == "code":
+        st.code(one.body, language=None, height=CODE_HEIGHT)  # holds still, however many lines there are
+    else:
+        (st.warning if one.kind == "warning" else st.caption)(one.body)
+
+
+def build(chart: Any, height: int, title: str) -> Spec:
+    """The specification of an Altair chart, with type that reads from afar."""
+    return (
+        chart.properties(height=height, title=title)
+        .configure_axis(**FONT, labelLimit=320)
+        .configure_legend(**FONT, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
+        .configure_title(fontSize=18, anchor="start")
+        .to_dict()
+    )
+
+
+def named(name: str) -> altair.NamedData:
+    """A reference to one of the data of a chart."""
+    return altair.NamedData(name)
+
+
+def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray:
+    """A column of words, each some number of times: a byte a row."""
+    codes = np.repeat(np.arange(len(values), dtype=np.int8), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(values)))
+
+
+def words(values: Any) -> pa.DictionaryArray:
+    """A column of few different words: a byte a row."""
+    return pa.array([str(value) for value in values], pa.dictionary(pa.int8(), pa.string()))
