@@ -28,6 +28,6 @@ with right:
 st.subheader("Train a small network now", anchor=False)
 dataset = datasets.load("XOR", controls.seed)
 task = training.Training(
-    networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size
+    networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size, dataset
 )
-live("home", task, controls, drawn.draw_run(dataset), data=dataset.arrays, data_id=dataset.digest)
+live(task, controls, drawn.draw_run(dataset))

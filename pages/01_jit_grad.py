@@ -142,10 +142,7 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     return [picture, charts.fan(loss, "f", snapshot, log, descent.CURVES, height=440, width=0.5)]
 
 
-live(
-    "descent", descent.Descent(name, controls.batch_size), controls, draw_run,
-    data=tuple(np.float32(c) for c in constants), data_id=constants, pace="20",
-)  # fmt: skip
+live(descent.Descent(name, controls.batch_size, constants), controls, draw_run, pace="20")
 
 st.subheader("Timings", anchor=False)
 

@@ -118,10 +118,7 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     ]
 
 
-live(
-    "ensemble", batching.Ensemble(controls.batch_size), controls, draw_run,
-    data=batching.sine_data(), pace="1000",
-)  # fmt: skip
+live(batching.Ensemble(controls.batch_size), controls, draw_run)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

@@ -65,8 +65,8 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     title = "Mean squared error over all examples"
     w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
     above = (
-        ", which no weights beat." if snapshot.latest is None
-        else f". The run is {snapshot.latest[0] - lowest:.3g} above it."
+        ", which no weights beat." if not snapshot.latest
+        else f". The run is {snapshot.latest['loss'] - lowest:.3g} above it."
     )  # fmt: skip
     return [
         charts.fan(title, "mean squared error", snapshot, log, reference=lowest, height=420, width=0.615),
@@ -75,10 +75,7 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     ]
 
 
-live(
-    "regression", regression.LinearRegression(controls.batch_size, reduction), controls, draw_run,
-    data=regression.regression_data(seed), data_id=seed, pace="100",
-)  # fmt: skip
+live(regression.LinearRegression(controls.batch_size, reduction), controls, draw_run, pace="100")
 
 st.subheader("Timings", anchor=False)
 

@@ -36,9 +36,7 @@ with settings:
 
 
 def numbers(snapshot: Snapshot) -> dict[str, str]:
-    seen = dict(
-        zip(snapshot.seen_series, (snapshot.seen_values[-1] if len(snapshot.seen_values) else ()), strict=False)
-    )
+    seen = {name: values[-1] for name, values in snapshot.observed.items()}
     shown = {"Test loss": f"{seen['test_loss']:.3g}" if seen else "–"}
     if dataset.classes:
         shown["Accuracy: train, test"] = f"{seen['train_accuracy']:.1%}, {seen['test_accuracy']:.1%}" if seen else "–"
@@ -54,10 +52,8 @@ with panel:
         )  # fmt: skip
         log = st.toggle("Logarithmic loss", True, key="training_log", bind="query-params")
     with charted:
-        run = live(
-            "training", task, controls, drawn.draw_run(dataset, axis, log, view.pinned()), data=dataset.arrays,
-            data_id=dataset.digest, stop_at=stop_at, extra_stats=numbers,
-        )  # fmt: skip
+        draw = drawn.draw_run(dataset, axis, log, view.pinned())
+        run = live(task, controls, draw, stop_at=stop_at, extra_stats=numbers)
     view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
 
 st.subheader("The routine", anchor=False)

@@ -16,7 +16,7 @@ from lib.lessons.composition import routine as composition
 from lib.lessons.composition import transforms, view
 from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS
 from lib.live.run import Snapshot
-from lib.ui import charts, frame, panels
+from lib.ui import charts, frame, panels, waiting
 from lib.ui.live_view import live
 
 controls = frame.begin(__doc__)
@@ -30,11 +30,7 @@ if stack is None:
     raise frame.PageEnd
 
 st.subheader("Level by level", anchor=False)
-traced = view.ask_traces(function, stack, controls.batch_size)
-if not traced.done():
-    view.when_there(lambda: [view.ask_traces(function, stack, controls.batch_size)], lambda _: None)
-    raise frame.PageEnd
-levels = traced.result()
+levels = waiting.result(view.ask_traces(function, stack, controls.batch_size))
 view.ladder(function, levels, controls)
 view.detail(function, levels, controls)
 accepted = tuple(level.stack for level in levels if level.signature is not None)
@@ -58,9 +54,7 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
     return [charts.fan(title, "f", snapshot, log, composition.CURVES, height=400)]
 
 
-live(
-    "stack", problem, controls, draw_run, data=problem.data(controls.seed), data_id=controls.seed, pace="20",
-)  # fmt: skip
+live(problem, controls, draw_run, pace="20")
 
 st.subheader("What did the order change?", anchor=False)
 OWN = "the stack above, and another"

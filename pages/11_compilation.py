@@ -38,10 +38,7 @@ st.markdown(
     "the line below the charts says what the new program cost. Change the learning rate: nothing compiles."
 )
 dataset = datasets.load("regression", controls.seed)
-live(
-    "compilation", compilation.task(batch_size, depth), controls, compiled.draw_run(dataset),
-    data=dataset.arrays, data_id=dataset.digest,
-)  # fmt: skip
+live(compilation.task(batch_size, depth, dataset), controls, compiled.draw_run(dataset))
 
 st.subheader("One call, stage by stage", anchor=False)
 routine = compilation.ROUTINES[name]

@@ -57,10 +57,7 @@ with right:
 st.subheader("Live: SGD as one `tree.map`", anchor=False)
 panels.source(pytrees.sgd_update, pytrees.train_step)
 data = datasets.load("regression", seed)
-live(
-    "pytrees", pytrees.TreeTraining(depth, batch_size), controls, view.draw_tree_training(depth),
-    data=data.train, data_id=data.digest,
-)  # fmt: skip
+live(pytrees.TreeTraining(depth, batch_size), controls, view.draw_tree_training(depth))
 
 st.subheader("Timings", anchor=False)
 with st.expander("The other ways"):
@@ -91,7 +88,7 @@ with st.expander("The two steps"):
         random_keys.dropout_loss,
         random_keys.predict,
     )
-live("dropout", random_keys.Dropout(batch_size), controls, view.draw_dropout, data=random_keys.curve_data())
+live(random_keys.Dropout(batch_size), controls, view.draw_dropout, name="dropout")
 
 if st.toggle("Take two steps of each under `jax.debug_key_reuse`", key="check_reuse", bind="query-params"):
     checked, code = st.columns(2, gap="large")

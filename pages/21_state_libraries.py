@@ -32,10 +32,7 @@ st.markdown(
 )
 log = st.toggle("Logarithmic loss axis", True, key="libraries_log", bind="query-params")
 dataset = datasets.load(DATA, controls.seed)
-live(
-    "libraries", Libraries(names, batch_size), controls, view.draw_run(names, log),
-    data=dataset.arrays, data_id=dataset.digest, extra_stats=view.largest_difference,
-)  # fmt: skip
+live(Libraries(names, batch_size), controls, view.draw_run(names, log), extra_stats=view.largest_difference)
 
 st.subheader("The same network, file by file", anchor=False)
 panels.source(common.mean_loss, common.sgd, label="What all of them are given: the loss and the update")

@@ -38,10 +38,7 @@ st.subheader("Live: a training through both", anchor=False)
 st.markdown(f"The same start, the same batches, the same rate. {pair.fails}")
 with st.expander("The loss and the step"):
     panels.source(pair.loss, pair_training.PairTraining)
-live(
-    "custom", pair_training.PairTraining(name, batch_size), controls, view.draw_run(name),
-    data=pair_training.pair_data(name, controls.seed), data_id=(name, controls.seed), pace="100",
-)  # fmt: skip
+live(pair_training.PairTraining(name, batch_size), controls, view.draw_run(name), pace="100")
 panels.stages("custom", controls, "jit(grad(loss)), mended", pair_training.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
 
 st.subheader("A fixed point: unrolled and implicit", anchor=False)

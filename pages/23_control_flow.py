@@ -28,7 +28,7 @@ st.markdown(
     "The same cell at each time, its hidden state carried on: that is a `scan`. It learns to say the next number of a series, "
     f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said."
 )
-live("control", recurrent.Recurrent(batch_size), controls, view.draw_run(series), data=series, data_id=seed, pace="100")
+live(recurrent.Recurrent(batch_size), controls, view.draw_run(series), pace="100")
 panels.source(recurrent.cell, recurrent.predict, recurrent.loss_fn, recurrent.go_on, label="The network")
 
 st.subheader("Each beside the Python that it replaces", anchor=False)

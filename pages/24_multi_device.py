@@ -34,10 +34,7 @@ view.show_refusal(task, device)
 
 st.subheader("Live: the same training, in each way", anchor=False)
 log = st.toggle("Logarithmic loss", True, key="sharding_log", bind="query-params")
-live(
-    "sharding", task, controls, view.draw_run(task.ways, log), data=sharding.wave_data(controls.seed),
-    data_id=controls.seed, pace="20", extra_stats=view.difference,
-)  # fmt: skip
+live(task, controls, view.draw_run(task.ways, log), pace="20", extra_stats=view.difference)
 
 code, places = st.columns([1, 1.1], gap="large")
 with code:

@@ -38,11 +38,8 @@ every = EVERY[
     )
 ]  # fmt: skip
 ticket = view.ticket()
-run = live(
-    "debugging", debugging.Watched(controls.batch_size, every), controls,
-    view.draw_run(data, every, ticket),
-    data={"inputs": data[0], "targets": data[1], "ticket": ticket}, data_id=(controls.seed, int(ticket)), pace="100",
-)  # fmt: skip
+watched = debugging.Watched(controls.batch_size, every, ticket)
+run = live(watched, controls, view.draw_run(data, every, ticket), pace="100")
 view.find_the_nan(run, controls)
 panels.source(debugging.predict, debugging.example_loss, debugging.loss_fn, debugging.sgd_step, label="The step")
 

@@ -8,14 +8,15 @@ import pytest
 from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 from lib.live.devices import devices
+from lib.live.recorder import AXES
 from lib.live.run import LEASE_S, PICTURE_S, Spec, Status
 from lib.measure import compile_log
 
 CPU = devices()["cpu:0"]
 
 
-def spec(problem=None, device=CPU, seed=0, data=DATA, data_id="line"):
-    return Spec(problem or Mean(8), device, seed, data, data_id)
+def spec(problem=None, device=CPU, seed=0):
+    return Spec(problem or Mean(8), device, seed)
 
 
 @pytest.fixture
@@ -49,9 +50,13 @@ def diverge(run, executor):
     return settled(run, executor)
 
 
+def all_finite(arrays):
+    return all(np.isfinite(values).all() for values in arrays.values())
+
+
 def assert_whole(snapshot):
     """Every step is in the history, once."""
-    steps = snapshot.coordinates[:, 0]
+    steps = snapshot.coordinates["step"]
     assert steps[0] == 1 and steps[-1] == snapshot.step
     assert np.all(np.diff(steps) >= 0)
     if len(steps) == snapshot.step:  # buckets are single rows
@@ -65,7 +70,7 @@ def test_nothing_happens_before_it_is_started(run, executor):
     snapshot = run.look()
     assert snapshot.status is Status.READY and not snapshot.active
     assert snapshot.step == 0
-    assert len(snapshot.values) == 0 and snapshot.latest is None and snapshot.picture is None
+    assert not snapshot.metrics and not snapshot.latest and snapshot.picture is None
     assert not executor.tasks and snapshot.compilations == ()
 
 
@@ -184,10 +189,10 @@ def test_reset_goes_back_before_the_first_step_and_starts_alike(run, executor):
     run.reset()
     nothing = run.look()
     assert nothing.status is Status.READY and nothing.step == 0 and nothing.examples == 0
-    assert len(nothing.values) == 0 and nothing.computing_s == 0 and nothing.picture is None
+    assert not nothing.metrics and nothing.computing_s == 0 and nothing.picture is None
     assert nothing.compilations == () and nothing.events == ()
     again = go_to(run, executor, 30)
-    np.testing.assert_array_equal(again.values, first.values)
+    np.testing.assert_array_equal(again.metrics["each"], first.metrics["each"])
 
 
 def test_reset_ignores_the_chunk_that_comes_late(run, executor):
@@ -197,7 +202,7 @@ def test_reset_ignores_the_chunk_that_comes_late(run, executor):
     run.reset()
     executor.take()
     snapshot = run.look()
-    assert snapshot.step == 0 and snapshot.status is Status.READY and len(snapshot.values) == 0
+    assert snapshot.step == 0 and snapshot.status is Status.READY and not snapshot.metrics
     assert not executor.tasks
 
 
@@ -210,7 +215,7 @@ def test_after_a_reset_a_late_chunk_does_not_mix_with_the_new_run(run, executor)
     eventually(lambda: (executor.take_all(), run.look().status is Status.FINISHED)[1])
     snapshot = run.look()
     assert snapshot.step == 3
-    np.testing.assert_array_equal(snapshot.coordinates[:, 0], [1, 2, 3])
+    np.testing.assert_array_equal(snapshot.coordinates["step"], [1, 2, 3])
 
 
 # What it reports.
@@ -218,17 +223,17 @@ def test_after_a_reset_a_late_chunk_does_not_mix_with_the_new_run(run, executor)
 
 def test_the_history_equals_an_explicit_loop(run, executor):
     snapshot = go_to(run, executor, 200)
-    assert snapshot.series[0] == "loss"  # though JAX sorts "each" before it
     path = mean_loop(0, 3, [(8, 0.1)] * 200)
-    each = [snapshot.series.index(f"each {i}") for i in range(3)]
-    np.testing.assert_allclose(snapshot.values[:, each], path[:-1], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5)
-    np.testing.assert_allclose(snapshot.latest, snapshot.values[-1])
+    np.testing.assert_allclose(snapshot.metrics["each"], path[:-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(snapshot.metrics["loss"], np.abs(path[:-1]).max(1), rtol=1e-5)
+    assert {name: values.shape for name, values in snapshot.metrics.items()} == {"loss": (200,), "each": (200, 3)}
+    for name, values in snapshot.metrics.items():
+        np.testing.assert_array_equal(snapshot.latest[name], values[-1])
 
 
 def test_coordinates_are_steps_computing_seconds_and_examples(run, executor):
     snapshot = go_to(run, executor, 60)
-    steps, seconds, examples = snapshot.coordinates.T
+    steps, seconds, examples = (snapshot.coordinates[axis] for axis in AXES)
     np.testing.assert_array_equal(steps, np.arange(1, 61))
     np.testing.assert_array_equal(examples, 8 * steps)
     assert np.all(np.diff(seconds) > 0) and seconds[-1] == pytest.approx(snapshot.computing_s)
@@ -241,9 +246,9 @@ def test_the_picture_of_a_run_at_rest_is_of_its_last_state(run, executor, stop):
     snapshot = go_to(run, executor, stop)
     path = mean_loop(0, 3, [(8, 0.1)] * stop)
     np.testing.assert_allclose(snapshot.picture["b"], path[-1], rtol=1e-5, atol=1e-6)
-    assert snapshot.seen_series == ("test_loss",)
-    assert snapshot.seen_values[-1, 0] == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
-    assert snapshot.seen_coordinates[-1, 0] == stop
+    assert set(snapshot.observed) == {"test_loss"}
+    assert snapshot.observed["test_loss"][-1] == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
+    assert snapshot.observed_coordinates["step"][-1] == stop
     assert not snapshot.active
 
 
@@ -263,19 +268,19 @@ def test_the_picture_of_a_paused_run_and_of_a_diverged_one_are_of_their_last_sta
 
 def test_no_picture_is_taken_while_nobody_looks(run, executor, clock):
     run.run()
-    assert executor.take().picture is not None
-    assert [executor.take().picture for _ in range(3)] == [None] * 3
+    assert executor.take().observed is not None
+    assert [executor.take().observed for _ in range(3)] == [None] * 3
     run.look()
-    assert [executor.take().picture for _ in range(3)] == [None] * 3, "the last picture is new enough"
+    assert [executor.take().observed for _ in range(3)] == [None] * 3, "the last picture is new enough"
     clock.now += PICTURE_S
     run.look()
     executor.take()  # was submitted before the look
-    assert executor.take().picture is not None
+    assert executor.take().observed is not None
 
 
 def test_a_long_history_stays_below_the_size_of_a_frame(run, executor):
     snapshot = go_to(run, executor, 30_000)
-    assert snapshot.values.nbytes <= 10_000
+    assert sum(values.nbytes for values in snapshot.metrics.values()) <= 10_000
     assert_whole(snapshot)
 
 
@@ -287,7 +292,7 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_do_not(make_run, manual_eng
     for seed in (5, 5, 6):
         run = make_run(manual_engine)
         run.configure(spec(seed=seed), 0.1)
-        values.append(go_to(run, executor, 50).values)
+        values.append(go_to(run, executor, 50).metrics["each"])
     np.testing.assert_array_equal(values[0], values[1])
     assert not np.allclose(values[0], values[2])
 
@@ -297,7 +302,7 @@ def test_the_trajectory_does_not_depend_on_the_chunks(run, executor, stops):
     for stop in stops:
         snapshot = go_to(run, executor, stop)
     path = mean_loop(0, 3, [(8, 0.1)] * 64)
-    losses = snapshot.values[:, snapshot.series.index("loss")]
+    losses = snapshot.metrics["loss"]
     np.testing.assert_allclose(losses, np.abs(path[:-1]).max(1), rtol=1e-5)
     assert sum(chunk.num_steps for chunk in executor.results) == 64
 
@@ -322,7 +327,7 @@ def test_a_look_after_the_lease_goes_on_with_the_history_whole(run, executor, cl
     executor.take()
     clock.now += 100 * LEASE_S
     executor.take_all()
-    step = run._step  # not by a look, which would go on
+    step = run.snapshot().step  # not by a look, which would go on
     snapshot = run.look()
     assert snapshot.step == step and snapshot.status is Status.RUNNING
     assert len(executor.tasks) == 1
@@ -332,7 +337,7 @@ def test_a_look_after_the_lease_goes_on_with_the_history_whole(run, executor, cl
     assert snapshot.step > step
     assert_whole(snapshot)
     losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * snapshot.step)).max(1)
-    assert snapshot.latest[snapshot.series.index("loss")] == pytest.approx(losses[-2], rel=1e-5)
+    assert snapshot.latest["loss"] == pytest.approx(losses[-2], rel=1e-5)
 
 
 # The pace.
@@ -401,7 +406,7 @@ def test_a_changed_learning_rate_compiles_nothing_and_applies(run, executor):
     assert snapshot.learning_rate == 0.4
     assert snapshot.events == ((20, "learning rate 0.1 → 0.4"),)
     losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 20 + [(8, 0.4)] * 40)).max(1)
-    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+    np.testing.assert_allclose(snapshot.metrics["loss"], losses[:-1], rtol=1e-5)
 
 
 def test_the_event_of_a_learning_rate_names_the_step_from_which_it_holds(run, executor):
@@ -425,9 +430,9 @@ def test_a_changed_batch_size_compiles_keeps_the_state_and_says_the_difference(r
     assert snapshot.compilations[1].change == "batch size 8 → 16"
     assert snapshot.events == ((20, "batch size 8 → 16"),)
     losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 20 + [(16, 0.1)] * 40)).max(1)
-    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+    np.testing.assert_allclose(snapshot.metrics["loss"], losses[:-1], rtol=1e-5)
     assert snapshot.examples == 20 * 8 + 40 * 16 and snapshot.batch_size == 16
-    np.testing.assert_array_equal(snapshot.coordinates[[19, 20], 2], [160, 176])
+    np.testing.assert_array_equal(snapshot.coordinates["examples"][[19, 20]], [160, 176])
 
 
 def test_a_batch_size_that_is_there_already_compiles_nothing(run, executor):
@@ -461,7 +466,7 @@ def test_settings_that_do_not_change_do_nothing(run, executor):
 
 @pytest.mark.parametrize(
     "changed",
-    [spec(seed=1), spec(Mean(8, size=4)), spec(data=DATA + 1, data_id="other")],
+    [spec(seed=1), spec(Mean(8, size=4)), spec(Mean(8, numbers=DATA + 1))],
     ids=["seed", "shape", "data"],
 )
 def test_another_lineage_starts_anew(run, executor, changed):
@@ -470,7 +475,7 @@ def test_another_lineage_starts_anew(run, executor, changed):
     assert run.look().step == 0 and run.look().status is Status.READY
     snapshot = go_to(run, executor, 10)
     path = mean_loop(changed.seed, changed.problem.size, [(8, 0.1)] * 10, changed.data)
-    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], np.abs(path[:-1]).max(1), rtol=1e-5)
+    np.testing.assert_allclose(snapshot.metrics["loss"], np.abs(path[:-1]).max(1), rtol=1e-5)
 
 
 def test_another_lineage_while_it_runs_runs_anew(run, executor):
@@ -483,7 +488,7 @@ def test_another_lineage_while_it_runs_runs_anew(run, executor):
     snapshot = run.look()
     assert snapshot.step > 0
     start = mean_loop(1, 3, [(8, 0.1)])
-    assert snapshot.values[0, snapshot.series.index("loss")] == pytest.approx(np.abs(start[0]).max(), rel=1e-5)
+    assert snapshot.metrics["loss"][0] == pytest.approx(np.abs(start[0]).max(), rel=1e-5)
 
 
 def test_another_batch_size_while_it_compiles_its_first_program_runs_with_that(run, executor):
@@ -503,7 +508,7 @@ def test_another_device_moves_the_state_there_and_goes_on(run, executor, name):
         assert leaf.devices() == {device}
     assert snapshot.device == str(device)
     losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 30)).max(1)
-    np.testing.assert_allclose(snapshot.values[:, snapshot.series.index("loss")], losses[:-1], rtol=1e-5)
+    np.testing.assert_allclose(snapshot.metrics["loss"], losses[:-1], rtol=1e-5)
     moved = device != CPU
     assert len(snapshot.compilations) == 1 + moved
     assert [text for _, text in snapshot.events] == ([f"device {CPU} → {device}"] if moved else [])
@@ -541,7 +546,7 @@ def test_a_diverging_run_stops_at_the_last_finite_step(run, executor, rate):
     assert 0 < last < 400
     assert snapshot.step == last
     assert not executor.tasks and not snapshot.active
-    assert np.isfinite(snapshot.values).all() and np.isfinite(snapshot.latest).all()
+    assert all_finite(snapshot.metrics) and all_finite(snapshot.latest)
     assert_whole(snapshot)
     assert f"Step {last + 1:,} " in snapshot.message
     assert "`params['b']`" in snapshot.message and "`params['a']`" not in snapshot.message
@@ -554,18 +559,18 @@ def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, 
     run.configure(spec(), 0.5)
     snapshot = go_to(run, executor, last + 200)
     assert snapshot.message == "" and snapshot.step == last + 200
-    assert np.isfinite(snapshot.values).all()
+    assert all_finite(snapshot.metrics)
     # With a rate of a half and 2**128 to come down from, 200 steps are enough to arrive at the data.
-    assert snapshot.latest[snapshot.series.index("loss")] < 3
+    assert snapshot.latest["loss"] < 3
     assert_whole(snapshot)
 
 
 def test_a_run_that_diverges_at_its_first_step_keeps_nothing_and_says_so(run, executor):
-    run.configure(spec(Mean(8), data=np.full(64, 1e38, np.float32), data_id="huge"), 1e30)
+    run.configure(spec(Mean(8, numbers=np.full(64, 1e38, np.float32))), 1e30)
     run.run()
     executor.take()
     snapshot = run.look()
-    assert snapshot.status is Status.DIVERGED and snapshot.step == 0 and len(snapshot.values) == 0
+    assert snapshot.status is Status.DIVERGED and snapshot.step == 0 and not snapshot.metrics
     assert "Step 1 " in snapshot.message
 
 
@@ -573,7 +578,7 @@ def test_a_loss_that_breaks_alone_is_named(run, executor):
     run.configure(spec(LossBreaks(breaks_at=5)), 0.1)
     snapshot = diverge(run, executor)
     assert snapshot.step == 5 and "the loss" in snapshot.message
-    np.testing.assert_allclose(snapshot.values[:, 0], [1 / 5, 1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
+    np.testing.assert_allclose(snapshot.metrics["loss"], [1 / 5, 1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
 
 
 def test_the_message_of_a_divergence_names_the_rate_that_did_it(run, executor):
@@ -656,11 +661,11 @@ def test_the_queue_is_seen(make_run, manual_engine, executor):
         run.configure(spec(seed=seed), 0.1)
         run.run()
     eventually(lambda: len(executor.tasks) == 3)
-    assert runs[0].look().queue == 3
+    assert manual_engine.load(CPU) == 3
     for run in runs:
         run.pause()
     executor.take_all()
-    assert runs[0].look().queue == 0
+    assert manual_engine.load(CPU) == 0
 
 
 def test_every_method_returns_at_once_while_the_processor_is_busy(engine, make_run):

@@ -16,7 +16,7 @@ import numpy as np
 from lib.live.engine import Engine
 from lib.measure.compile_log import reasons
 from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of, placed
-from lib.routines.problem import HostProblem, Observed, Problem, TrainState, train_steps
+from lib.routines.problem import HostProblem, Observed, Problem, TrainState, check_problem, train_steps, without_data
 
 HOST_STEPS = 256
 """Steps of one chunk of a step on the host, at the most."""
@@ -110,6 +110,7 @@ def _compile_observe(problem: Problem, data: Any, device: jax.Device) -> Any:
 
 
 def _compile_steps(problem: Problem, data: Any, device: jax.Device) -> Steps:
+    check_problem(problem, data)
     _, data, state = _placed_inputs(problem, data, device)
     if isinstance(problem, HostProblem):
         return _compile_host_steps(problem, state, device)
@@ -169,6 +170,7 @@ def request_program(
     Args:
         done: is called with a future of the `Program`, from any thread.
     """
+    problem = without_data(problem)  # what is kept holds no visitor's data
     where = (type(problem), shapes_of(data), device)
     parts = [
         engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device),

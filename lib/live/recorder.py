@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lib.live.history import History
+from lib.routines.problem import Observed
 
 AXES = ("step", "seconds", "examples")
 """What a metric can be drawn against: seconds are those of computing."""
@@ -97,9 +98,12 @@ class Recorder:
         self.computing_s += elapsed_s
         self.examples += count * batch_size
 
-    def take_picture(self, metrics: Mapping[str, np.ndarray], picture: dict[str, np.ndarray]) -> None:
+    def take_picture(self, observed: Observed) -> None:
         """Takes in what was observed of the state as it is now. Metrics that are not finite are left out."""
-        self.picture, self.picture_step = picture, self.step
+        metrics: Any = observed.metrics
+        picture: Any = observed.picture
+        self.picture = picture
+        self.picture_step = self.step
         if metrics and all(np.isfinite(value) for value in metrics.values()):
             at = np.array([[self.step, self.computing_s, self.examples]], np.float64)
             self._observed.append(at, {name: np.asarray(value, np.float32)[None] for name, value in metrics.items()})

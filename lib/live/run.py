@@ -20,7 +20,7 @@ from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
 from lib.live.recorder import Recorder
-from lib.routines.problem import Problem, TrainState, check_problem
+from lib.routines.problem import Problem, TrainState, check_hashable
 
 LEASE_S = 8.0
 """A run goes on for so long after the last look at it."""
@@ -184,8 +184,7 @@ class LiveRun:
         Raises:
             ProblemError: the problem is not one that can be run; the sentence says what to do.
         """
-        if self._spec is None or not _same_problem(spec, self._spec):
-            check_problem(spec.problem, spec.seed)
+        check_hashable(spec.problem)
         with self._lock:
             if pace != self._pace.limit:
                 self._pace.limit = pace
@@ -298,7 +297,11 @@ class LiveRun:
         if self._busy or self._spec is None:
             return
         if self._status not in (Status.RUNNING, Status.COMPILING):
-            if self._program is not None and self._state is not None and self._recorder.picture_step != self._recorder.step:
+            if (
+                self._program is not None
+                and self._state is not None
+                and self._recorder.picture_step != self._recorder.step
+            ):
                 self._submit(0, want_picture=True)  # the run has come to rest: show it as it is
             return
         left = self._target - self._recorder.step
@@ -401,7 +404,7 @@ class LiveRun:
             self._recorder.take_steps(chunk.metrics, chunk.elapsed_s, spec.problem.batch_size)
             self._pace.took(now, self._recorder.step, chunk.num_steps, chunk.elapsed_s, not chunk.diverged)
         if chunk.observed is not None:
-            self._recorder.take_picture(*chunk.observed)
+            self._recorder.take_picture(chunk.observed)
             self._picture_at = now
         if chunk.diverged:
             step = self._recorder.step
@@ -412,14 +415,6 @@ class LiveRun:
                 f"at learning rate {learning_rate:g}. Everything up to step {step:,} is kept. "
                 "Take a lower learning rate and press Run to go on from here, or Reset to start anew."
             )
-
-
-def _same_problem(one: Spec, other: Spec) -> bool:
-    """Whether a check of one holds for the other."""
-    try:
-        return type(one.problem) is type(other.problem) and one.problem == other.problem
-    except Exception:  # whatever its `==` does: the check says what is wrong
-        return False
 
 
 def _difference(before: Spec, after: Spec) -> str:

@@ -150,13 +150,11 @@ class ProblemError(ValueError):
     """A problem that no run can take; the message says what to change."""
 
 
-def check_problem(problem: Problem | HostProblem, seed: int) -> None:
-    """Looks for the mistakes that are easily made in a problem, without compiling or computing anything but its data.
-
-    A `HostProblem` has nothing to trace but its start.
+def check_hashable(problem: Problem | HostProblem) -> None:
+    """Whether programs can be kept by the problem, and states by its lineage.
 
     Raises:
-        ProblemError: at the first mistake, with one sentence.
+        ProblemError: if not, with one sentence.
     """
     name = type(problem).__name__
     _check_hash(problem, f"`{name}`", "make it a frozen dataclass of numbers, strings and tuples")
@@ -165,7 +163,20 @@ def check_problem(problem: Problem | HostProblem, seed: int) -> None:
             f"A problem needs a `lineage`, and `{name}` has none; add a property that returns what its state depends on."
         )
     _check_hash(problem.lineage, f"the `lineage` of `{name}`", "build it of numbers, strings and tuples")
-    data = problem.data(seed)  # type: ignore[union-attr]
+
+
+def check_problem(problem: Problem | HostProblem, data: PyTree) -> None:
+    """Looks for the mistakes that are easily made in a problem, without compiling or computing anything.
+
+    A `HostProblem` has nothing to trace but its start.
+
+    Args:
+        data: what its `data` returns.
+
+    Raises:
+        ProblemError: at the first mistake, with one sentence.
+    """
+    check_hashable(problem)
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or leaf.dtype.kind in "OSU":
             raise ProblemError(
@@ -173,7 +184,7 @@ def check_problem(problem: Problem | HostProblem, seed: int) -> None:
                 f"{_described(leaf)}; make it a NumPy array of numbers."
             )
     problem = without_data(problem)
-    state = jax.eval_shape(lambda data: problem.init(jax.random.key(seed), data), data)  # type: ignore[union-attr]
+    state = jax.eval_shape(lambda data: problem.init(jax.random.key(0), data), data)  # type: ignore[union-attr]
     if isinstance(problem, HostProblem):
         return
     after, metrics = jax.eval_shape(problem.step, state, data, jax.ShapeDtypeStruct((), jnp.float32))

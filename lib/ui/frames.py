@@ -78,15 +78,16 @@ MAX_SPECS = 1024
 def spec_key(spec: charts.Spec) -> str:
     """A short name for a specification, the same for an equal one."""
     known = _keys.get(id(spec))
-    if known is not None and known[0] is spec:
+    if known is not None and known[0] is spec and known[1] in _specs:
         return known[1]
     text = json.dumps(spec, sort_keys=True)
     key = hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
     _keys[id(spec)] = (spec, key)
     _specs[key] = json.dumps({"key": key, "spec": spec})
-    for kept in (_keys, _specs):
-        while len(kept) > MAX_SPECS:
-            kept.pop(next(iter(kept)))
+    while len(_keys) > MAX_SPECS:
+        _keys.pop(next(iter(_keys)))
+    while len(_specs) > MAX_SPECS:
+        _specs.pop(next(iter(_specs)))
     return key
 
 

@@ -6,7 +6,6 @@ import inspect
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -18,11 +17,9 @@ from lib.live.measurement import Measurement, Records
 from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
 from lib.routines.mistakes import Mistake, Outcome, provoke
+from lib.ui import waiting
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
-
-WAIT_S = 0.12
-"""So long a script waits for an answer before it shows that it is being worked on."""
 
 
 def source(*functions: Callable[..., Any], label: str | None = None) -> None:
@@ -46,22 +43,7 @@ def answer(draw: Callable[[Any], None], device: jax.Device, fun: Callable[..., A
         draw: draws the result, NumPy arrays.
         fun: a function of a module (one that a page defines is another one at each run of its script).
     """
-    future = _ask(device, fun, *args)
-    with suppress(TimeoutError):
-        future.exception(timeout=WAIT_S)
-    waiting = not future.done()
-    begun = time.monotonic()
-
-    @st.fragment(run_every=0.2 if waiting else None)
-    def panel() -> None:
-        if not future.done():
-            st.caption(f"computing … {time.monotonic() - begun:.1f} s")
-            return
-        if waiting:
-            st.rerun()
-        draw(future.result())
-
-    panel()
+    waiting.answer(_ask(device, fun, *args), draw)
 
 
 def ready(device: jax.Device, fun: Callable[..., Any], *args: Hashable) -> Callable[[], Any]:
@@ -105,12 +87,13 @@ def measure(
     taken: Measurement | None = st.session_state.get(key)
     if taken is None:
         return
-    going_on = not taken.done
+    begun = time.monotonic()
 
-    @st.fragment(run_every=0.25 if going_on else None)
-    def panel() -> None:
-        if going_on and taken.done:
-            st.rerun()
+    def look() -> waiting.Look:
+        done = taken.done
+        return waiting.Look((len(taken.records), "" if done else f"{time.monotonic() - begun:.0f}"), done)
+
+    def show(_: object) -> None:
         if taken.error:
             st.error(f"The measurement has ended: {taken.error}")
         elif not taken.done and taken.ahead:
@@ -127,7 +110,7 @@ def measure(
         if taken.records:
             draw(taken.records)
 
-    panel()
+    waiting.watch(look, show)
 
 
 def matching(text: str, wanted: str) -> list[str]:

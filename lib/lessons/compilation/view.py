@@ -10,7 +10,7 @@ import streamlit as st
 
 from lib.lessons.compilation import charts as drawn
 from lib.lessons.compilation import routine as compilation
-from lib.lessons.compilation.jit_cache import AGAIN, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, JitCache
+from lib.lessons.compilation.jit_cache import AGAIN, LAMBDA, LENGTH, NUMBER, POWER, JitCache
 from lib.lessons.compilation.measure import DISPATCH
 from lib.lessons.training import charts as training
 from lib.live.engine import default_engine
@@ -18,7 +18,7 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
 from lib.routines import datasets
-from lib.ui import charts, panels
+from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, SERIES, duration, quantity
 
@@ -92,18 +92,16 @@ def jit_cache(controls: Controls) -> None:
 
     with st.container(horizontal=True):
         for number, what in enumerate(ways):
-            full = cache.waiting >= MAX_WAITING
-            st.button(what, key=f"call_{number}", on_click=call, args=(what,), disabled=full)
+            st.button(what, key=f"call_{number}", on_click=call, args=(what,))
         st.button("Forget it all", key="call_forget", icon=":material/delete:", on_click=forget)
-    waiting = cache.waiting > 0
 
-    @st.fragment(run_every=0.2 if waiting else None)
-    def panel() -> None:
-        if waiting and not cache.waiting:
-            st.rerun()
+    def look() -> waiting.Look:
+        return waiting.Look((list(cache.log), bool(cache.waiting)), not cache.waiting)
+
+    def show(_: object) -> None:
         log = list(cache.log)
         if not log:
-            st.caption("computing …" if waiting else "Nothing called yet. Press a button, then press it again.")
+            st.caption("computing …" if cache.waiting else "Nothing called yet. Press a button, then press it again.")
             return
         misses = sum(not call.hit for call in log)
         st.caption(
@@ -128,7 +126,7 @@ def jit_cache(controls: Controls) -> None:
                 hide_index=True, height=340,
             )  # fmt: skip
 
-    panel()
+    waiting.watch(look, show)
 
 
 def draw_lengths(records: Records) -> None:

@@ -22,7 +22,7 @@ from lib.live.engine import default_engine
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS
 from lib.routines.typed import parse, parse_shape
-from lib.ui import charts, panels
+from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity
 from lib.ui.typed_input import TYPED, typed, understood
@@ -168,10 +168,7 @@ def _add(function: Function, stack: Stack, name: str) -> None:
 def ask_traces(function: Function, stack: Stack, batch_size: int) -> Future:
     """The levels of a stack, traced; nothing is compiled."""
     key = (function, stack, batch_size)
-    future = default_engine().traces.get(key, levels.trace_levels, function, stack, batch_size)
-    with suppress(TimeoutError):
-        future.exception(timeout=WAIT_S)
-    return future
+    return default_engine().traces.get(key, levels.trace_levels, function, stack, batch_size)
 
 
 def ask_report(function: Function, stack: Stack, controls: Controls) -> Future:
@@ -184,20 +181,22 @@ def ask_report(function: Function, stack: Stack, controls: Controls) -> Future:
 
 def when_there(ask: Callable[[], list[Future]], draw: Callable[[list[Any]], None]) -> None:
     """Draws what there is, None for what is not, and again until everything is there."""
-    waiting = not all(future.done() for future in ask())
     begun = time.monotonic()
+    results: list[Any] = []
 
-    @st.fragment(run_every=TICK_S if waiting else None)
-    def panel() -> None:
+    def look() -> waiting.Look:
+        nonlocal results
         futures = ask()  # each time: what nobody asks for any more is not computed
         results = [future.result() if future.done() and not future.exception() else None for future in futures]
-        draw(results)
-        if waiting and all(future.done() and not future.exception() for future in futures):
-            st.rerun()
-        if waiting:
-            st.caption(f"computing … {time.monotonic() - begun:.1f} s")
+        there = [result is not None for result in results]
+        return waiting.Look((there, "" if all(there) else f"{time.monotonic() - begun:.0f}"), all(there))
 
-    panel()
+    def show(state: tuple[list[bool], str]) -> None:
+        draw(results)
+        if state[1]:
+            st.caption(f"computing … {state[1]} s")
+
+    waiting.watch(look, show)
 
 
 # Types.

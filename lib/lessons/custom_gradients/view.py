@@ -97,10 +97,10 @@ def draw_run(name: str) -> Callable[[Snapshot], list[charts.Shown]]:
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         picture = snapshot.picture or {}
-        broken_at = int(picture["broken_at"][0]) if picture else 0
+        broken_at = int(picture["broken_at"]) if picture else 0
         losses = {}
-        if len(snapshot.values):
-            step, (mended, naive) = snapshot.coordinates[:, 0], snapshot.values[:, :2].T
+        if snapshot.metrics:
+            step, mended, naive = snapshot.coordinates["step"], snapshot.metrics["loss"], snapshot.metrics["naive"]
             shown = (step < broken_at) | (broken_at == 0)
             shown &= naive < 1e4 * mended.max()  # beyond that, the picture would be of nothing else
             losses = {"naive": (step[shown], naive[shown]), "mended": (step, mended)}

@@ -77,16 +77,15 @@ def find_the_nan(run: LiveRun, controls: Controls) -> None:
         picture = run.look().picture
         if picture is not None:
             st.session_state["_nan_step"] = Step(
-                {name: picture[name] for name in WEIGHTS}, int(picture["step"][0]), controls.batch_size,
+                {name: picture[name] for name in WEIGHTS}, int(picture["step"]), controls.batch_size,
                 controls.learning_rate, controls.seed,
             )  # fmt: skip
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Find the NaN", key="find_nan", icon=":material/search:", on_click=press)
         st.caption(
-            "Runs the step after the last one again: under `debug_nans`, under `checkify`, and equation by equation."
-            if run.look().picture is not None
-            else "Press Run first. At learning rate 1 the run does not last long; then press here."
+            "Press Run first: at learning rate 1 the run does not last long. Then press here, and the step after the last "
+            "one runs again: under `debug_nans`, under `checkify`, and equation by equation."
         )
     step: Step | None = st.session_state.get("_nan_step")
     if step is not None and run.look().picture is not None:

@@ -193,15 +193,11 @@ def _difference_spec(height: int) -> charts.Spec:
     return charts.build(alt.layer(line, rule), height, "Largest difference from the single device")
 
 
-def _column(snapshot: Snapshot, name: str) -> np.ndarray:
-    return snapshot.values[:, snapshot.series.index(name)]
-
-
 def difference(snapshot: Snapshot) -> dict[str, str]:
     """The largest difference of a loss from the single device's, over the whole run, as a number of the row."""
-    if not len(snapshot.values) or not set(WAYS[1:]) & set(snapshot.series):
+    if not set(WAYS[1:]) & set(snapshot.metrics):
         return {"Difference": "–"}
-    return {"Difference": f"{_column(snapshot, 'difference').max():.1e}"}
+    return {"Difference": f"{snapshot.metrics['difference'].max():.1e}"}
 
 
 def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[Snapshot], list[charts.Shown]]:
@@ -210,10 +206,9 @@ def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[S
     floor = np.float32(1e-12 if log else -np.inf)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        x = snapshot.coordinates[:, 0].astype(np.float32)
-        column = dict(zip(snapshot.series, snapshot.values.T, strict=False))
-        losses = {way: np.maximum(column.get("loss" if way == SINGLE else way, x), floor) for way in ways}
-        apart = np.maximum(column.get("difference", x), np.float32(1e-9))
+        x, metrics = snapshot.coordinates["step"].astype(np.float32), snapshot.metrics
+        losses = {way: np.maximum(metrics.get("loss" if way == SINGLE else way, x), floor) for way in ways}
+        apart = np.maximum(metrics.get("difference", x), np.float32(1e-9))
         title = "Loss of each batch, in each way"
         return [
             overlaid(title, x, losses, colors, WIDTHS[-len(ways) :], log, height, width=0.6),

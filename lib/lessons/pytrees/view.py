@@ -86,8 +86,8 @@ def draw_tree_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
     title = "Norm of each leaf: weights solid, biases dashed"
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        norms = {f"n{i}": column for i, column in enumerate(snapshot.values[:, 1:].T)}
-        norms["x"] = snapshot.coordinates[:, 0].astype(np.float32)
+        norms = {f"n{i}": column for i, column in enumerate(snapshot.metrics["norm"].T)} if snapshot.metrics else {}
+        norms["x"] = snapshot.coordinates["step"].astype(np.float32)
         return [
             charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, height=400, width=0.5),
             charts.chart(_norms_spec(title, leaf_names(depth), 400), title, 0.5, norms=norms),
@@ -208,11 +208,12 @@ def _keys_spec(rows: int, depth: int) -> charts.Spec:
 def draw_dropout(snapshot: Snapshot) -> list[charts.Shown]:
     """The losses of both trainings, and the curves that they have learnt."""
     colors = dict(zip(random_keys.WAYS, (TRAIN, TEST), strict=True))
-    step, picture = snapshot.coordinates[:, 0], snapshot.picture or {}
-    losses = {way: (step, values) for way, values in zip(random_keys.WAYS, snapshot.values.T, strict=False)}
+    step, picture = snapshot.coordinates["step"], snapshot.picture or {}
+    named = zip(random_keys.WAYS, ("loss", "the same key"), strict=True)
+    losses = {way: (step, snapshot.metrics[name]) for way, name in named if name in snapshot.metrics}
     inputs = np.sort(random_keys.curve_data()[0])
     curves = {"data": (inputs, np.sin(3 * inputs))}
-    curves |= {way: (inputs, picture[f"curve: {way}"]) for way in random_keys.WAYS if f"curve: {way}" in picture}
+    curves |= {way: (inputs, picture[way]) for way in random_keys.WAYS if way in picture}
     return [
         charts.lines("Loss with every unit on", "step", "mean squared error", colors, losses, True, 400, 0.5),
         charts.lines("What was learnt", "x", "y", {"data": SERIES[7], **colors}, curves, False, 400, 0.5),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -18,7 +16,7 @@ from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, load
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
-from lib.ui import charts, panels
+from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import SERIES, duration
 
@@ -35,20 +33,7 @@ def usable() -> tuple[str, ...]:
     They are imported and tried in the background, once for all visitors.
     """
     future = default_engine().answers.get(("libraries", state_libraries.defects), state_libraries.defects)
-    with suppress(TimeoutError):
-        future.exception(timeout=panels.WAIT_S)
-    if not future.done():
-        begun = time.monotonic()
-
-        @st.fragment(run_every=0.2)
-        def waiting() -> None:
-            if future.done():
-                st.rerun()
-            st.caption(f"computing: the libraries are being imported … {time.monotonic() - begun:.1f} s")
-
-        waiting()
-        st.stop()
-    defects: dict[str, str] = future.result()
+    defects: dict[str, str] = waiting.result(future, "computing: the libraries are being imported")
     for sentence in filter(None, defects.values()):
         st.warning(sentence)
     return tuple(name for name, defect in defects.items() if not defect)
@@ -87,10 +72,9 @@ def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[cha
     floor = np.float32(1e-12 if log else -np.inf)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        column = dict(zip(snapshot.series, snapshot.values.T, strict=False))
-        data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
-        if column:
-            data |= {f"c{i}": np.maximum(column[f"losses {i}"], floor) for i in range(len(names))}
+        data = {"x": snapshot.coordinates["step"].astype(np.float32)}
+        if snapshot.metrics:
+            data |= {f"c{i}": np.maximum(losses, floor) for i, losses in enumerate(snapshot.metrics["losses"].T)}
         picture = (snapshot.picture or {}).get("weights_apart")
         values = () if picture is None else picture[1:]
         apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
@@ -107,9 +91,7 @@ def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[cha
 
 def largest_difference(snapshot: Snapshot) -> dict[str, str]:
     """A number for the row of numbers."""
-    if not len(snapshot.values):
-        return {"Losses apart": "–"}
-    return {"Losses apart": f"{snapshot.values[:, snapshot.series.index('spread')].max():.2g}"}
+    return {"Losses apart": f"{snapshot.metrics['spread'].max():.2g}" if snapshot.metrics else "–"}
 
 
 def code(names: tuple[str, ...], controls: Controls) -> None:

@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 
 from lib.lessons.training.routine import DIGITS_SHOWN, SCATTERED
-from lib.live.run import AXES, Snapshot
+from lib.live.run import Snapshot
 from lib.routines import datasets
 from lib.ui import charts
 from lib.ui.style import SERIES, TEST, TRAIN
@@ -22,7 +22,7 @@ PIN_COLORS = (SERIES[2], SERIES[3], SERIES[1], SERIES[6])
 HEIGHT = 480
 LOSS_WIDTH = 0.565
 
-Pins = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Pins = Mapping[str, tuple[dict[str, np.ndarray], np.ndarray]]
 """Coordinates and losses of the runs that are kept, by name."""
 
 
@@ -35,14 +35,12 @@ def draw_run(
 
 def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart:
     """The loss of training batches, that of the test examples, and the pinned curves."""
-    column = AXES.index(axis)
     colors = {"train": TRAIN, "test": TEST} | dict(zip(pins, PIN_COLORS, strict=False))
-    series = {name: (coordinates[:, column], values) for name, (coordinates, values) in pins.items()}
-    if len(snapshot.values):
-        series["train"] = (snapshot.coordinates[:, column], snapshot.values[:, 0])
-    if "test_loss" in snapshot.seen_series:
-        at = snapshot.seen_series.index("test_loss")
-        series["test"] = (snapshot.seen_coordinates[:, column], snapshot.seen_values[:, at])
+    series = {name: (coordinates[axis], values) for name, (coordinates, values) in pins.items()}
+    if snapshot.metrics:
+        series["train"] = (snapshot.coordinates[axis], snapshot.metrics["loss"])
+    if snapshot.observed:
+        series["test"] = (snapshot.observed_coordinates[axis], snapshot.observed["test_loss"])
     title = "Loss: each training batch, and the test examples"
     return charts.lines(title, AXIS_TITLES[axis], "loss", colors, series, log, HEIGHT, LOSS_WIDTH)
 

@@ -96,7 +96,7 @@ def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
         )  # fmt: skip
         optimizer = st.selectbox("Optimizer", list(OPTIMIZERS), 2, key="optimizer", bind="query-params", width=150)
     network = Network(dataset.features, dataset.outputs, depth, width, activation, initialisation)
-    return Training(network, dataset.classes, dataset.picture, optimizer, batch_size)
+    return Training(network, dataset.classes, dataset.picture, optimizer, batch_size, dataset)
 
 
 def pins(run: LiveRun, label: str) -> None:
@@ -115,11 +115,12 @@ def pinned() -> Pins:
 def _pin(run: LiveRun, label: str) -> None:
     kept = st.session_state.setdefault("_pins", {})
     snapshot = run.look()
-    if len(snapshot.values):
+    if snapshot.metrics:
+        losses = snapshot.metrics["loss"]
         # Every so many points, the last one always.
-        rows = np.unique(np.linspace(0, len(snapshot.values) - 1, PIN_POINTS).astype(int))
+        rows = np.unique(np.linspace(0, len(losses) - 1, PIN_POINTS).astype(int))
         number = st.session_state["_pinned"] = st.session_state.get("_pinned", 0) + 1
-        kept[f"{number}: {label}"] = (snapshot.coordinates[rows], snapshot.values[rows, 0])
+        kept[f"{number}: {label}"] = ({axis: at[rows] for axis, at in snapshot.coordinates.items()}, losses[rows])
         while len(kept) > len(PIN_COLORS):
             kept.pop(next(iter(kept)))
 

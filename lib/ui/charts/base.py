@@ -35,10 +35,10 @@ class Chart(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A row of words: small Markdown, or for `code` text as it is."""
+    """A row of words: code and bold of Markdown, or for `code` text as it is; `folded` shows its first line alone."""
 
     body: str
-    kind: Literal["caption", "warning", "code"] = "caption"
+    kind: Literal["caption", "info", "warning", "error", "code", "folded"] = "caption"
 
 
 Shown = Chart | Text
@@ -86,8 +86,11 @@ def _show_alone(one: Shown) -> None:
         show(one)
     elif one.kind == "code":
         st.code(one.body, language=None, height=CODE_HEIGHT)  # holds still, however many lines there are
+    elif one.kind == "folded":
+        head, *lines = one.body.split("\n")
+        st.expander(head).markdown("\n\n".join(lines))
     else:
-        (st.warning if one.kind == "warning" else st.caption)(one.body)
+        getattr(st, one.kind)(one.body)
 
 
 def build(chart: Any, height: int, title: str) -> Spec:

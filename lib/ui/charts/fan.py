@@ -52,17 +52,18 @@ def fan(
     width: float = 1.0,
 ) -> Chart:
     """The history of a run: its `loss`, and where there are many models, a band from `lowest` to `highest` and thin
-    curves `each 0`, `each 1`, ...
+    curves, one for each model in `each`.
 
     Args:
         curves: how many thin curves there may be; 0 for one model, and no band.
         reference: where to draw a horizontal line.
     """
     floor = np.float32(1e-12 if log else -np.inf)
-    column = {name: np.maximum(values, floor) for name, values in zip(snapshot.series, snapshot.values.T, strict=False)}
-    data = {"x": snapshot.coordinates[:, 0].astype(np.float32)}
-    data |= {name: column[name] for name in ("loss", "lowest", "highest") if name in column}
-    data |= {f"c{i}": column[f"each {i}"] for i in range(curves) if f"each {i}" in column}
+    metrics = {name: np.maximum(values, floor) for name, values in snapshot.metrics.items()}
+    data = {"x": snapshot.coordinates["step"].astype(np.float32)}
+    data |= {name: metrics[name] for name in ("loss", "lowest", "highest") if name in metrics}
+    if curves and "each" in metrics:
+        data |= {f"c{i}": each for i, each in enumerate(metrics["each"].T[:curves])}
     datasets = {} if reference is None else {"reference": {"reference": [reference]}}
     spec = _spec(title, y_title, curves, log, reference is not None, height)
     return chart(spec, f"{title}, against the step", width, fan=data, **datasets)
