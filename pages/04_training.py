@@ -15,7 +15,8 @@ from lib.lessons.training import charts as drawn
 from lib.lessons.training import measure as measured
 from lib.lessons.training import routine as training
 from lib.lessons.training import view
-from lib.live.run import AXES, Snapshot
+from lib.live.recorder import AXES
+from lib.live.run import Snapshot
 from lib.routines import networks, problem
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
