@@ -190,7 +190,7 @@ class Live {
       const place = document.createElement("div");
       place.className = spec ? "chart" : "text";
       if (spec) {
-        place.style.flexGrow = width;
+        place.style.setProperty("--share", width);
         place.setAttribute("role", "img");
         place.setAttribute("aria-label", alt);
       }
