@@ -59,12 +59,8 @@ class Traced(NamedTuple):
     explanation: str = ""
 
 
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree, is_leaf=transforms.is_leaf)
-
-
 def _array_names(names: tuple[str, ...], inputs: tuple[Any, ...]) -> tuple[str, ...]:
-    counts = [len(jax.tree.leaves(tree, is_leaf=transforms.is_leaf)) for tree in inputs]
+    counts = [len(transforms.leaves_of(tree)) for tree in inputs]
     return tuple(
         name if count == 1 else f"{name}[{i}]" for name, count in zip(names, counts, strict=True) for i in range(count)
     )
@@ -83,17 +79,17 @@ def trace_levels(function: Function, stack: Stack, batch_size: int) -> tuple[Tra
         try:
             if transforms.numbers_in(inputs) > jaxprs.MAX_NUMBERS:
                 raise jaxprs.TooLarge("The arguments alone are too large for a shared machine: lower Batch size.")
-            closed = jaxprs.trace(transforms.apply(function.fun, prefix), _shapes(inputs))
+            closed = jaxprs.trace(transforms.apply(function.fun, prefix), transforms.shapes_of(inputs))
             jaxprs.check_size(closed.jaxpr)
-            if length and transforms.without_derivative(prefix[-1], below):
-                raise NoDerivative(transforms.explain(prefix[-1], below, batch_size))
+            if length and (reason := transforms.without_derivative(prefix[-1], below)):
+                raise NoDerivative(reason)
         except REFUSALS as error:
             ours = isinstance(error, jaxprs.TooLarge | NoDerivative)
             found.append(
                 Traced(
                     prefix, None, names, inputs, [], [], 0, error="" if ours else type(error).__name__,
                     text="" if ours else _brief(str(error)),
-                    explanation=str(error) if ours else transforms.explain(prefix[-1], below, batch_size),
+                    explanation=str(error) if ours else transforms.explain(prefix[-1], below),
                 )
             )  # fmt: skip
             return tuple(found)
@@ -172,7 +168,7 @@ def _compiled(function: Function, stack: Stack, batch_size: int, device: jax.Dev
     """A stack jitted, and what it compiles to: the same for every seed, which changes the numbers alone."""
     signature = level_signature(function, stack, batch_size)
     jitted = fresh(transforms.apply(function.fun, stack))
-    stages = stages_of(jitted, *placed(_shapes(signature.inputs), device))
+    stages = stages_of(jitted, *placed(transforms.shapes_of(signature.inputs), device))
     return jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
 
 
@@ -219,7 +215,7 @@ def plain_evaluations(function: Function, stack: Stack, batch_size: int) -> int:
     """How often the plain form of a stack calls the function itself."""
     count, signature = 1, function.signature()
     for level in stack:
-        count *= transforms.evaluations(level, signature, batch_size)
+        count *= transforms.TRANSFORMS[level.name].evaluations(level, signature, batch_size)
         signature = transforms.after(level, signature, batch_size)
     return count
 

@@ -112,12 +112,16 @@ def typed_function(text: str, shapes: tuple[tuple[int, ...], ...], shared: tuple
 
 def with_default_axes(function: Function, names: tuple[str, ...]) -> Stack:
     """A stack of levels by name, innermost first, with `in_axes` that suit the function."""
-    signature, stack = function.signature(), []
+    stack: Stack = ()
     for name in names:
-        level = transforms.default_level(name, signature, function.in_axes)
-        stack.append(level)
-        signature = Signature(*transforms.inputs_after(level, signature, 1), signature.output)
-    return tuple(stack)
+        stack = add_level(function, stack, name)
+    return stack
+
+
+def add_level(function: Function, stack: Stack, name: str) -> Stack:
+    """A stack with a level outside, with `in_axes` that suit the function."""
+    names = transforms.names_after(tuple(name for name, _ in function.arguments), stack)
+    return (*stack, transforms.default_level(name, names, function.in_axes))
 
 
 class Comparison(NamedTuple):

@@ -1,8 +1,8 @@
 """Stacks of transformations, such as `jit(vmap(grad(f)))`: read, written, applied, and computed without JAX.
 
-A stack is a tuple of levels, the innermost first. Each level is told in three ways: `apply` is JAX's own
-transformation, `plain` does the same in NumPy with loops and differences, and `after` says what becomes of
-the arguments and results.
+A stack is a tuple of levels, the innermost first. `TRANSFORMS` has a record for each transformation, which holds all
+that is known about it: `apply` is JAX's own transformation, `plain` does the same in NumPy with loops and differences,
+`names`, `inputs` and `roles` say what becomes of the arguments and results, and `rules` say what JAX refuses.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import ast
 import itertools
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -42,10 +44,11 @@ class Level:
     keywords: tuple[tuple[str, Any], ...] = ()
 
     def get(self, keyword: str) -> Any:
-        return dict(self.keywords).get(keyword, 0)
+        return dict(self.keywords).get(keyword, TRANSFORMS[self.name].keywords[keyword].default)
 
-    def __str__(self) -> str:
-        return ", ".join([self.name, *(f"{keyword}={value!r}" for keyword, value in self.keywords)])
+    def written(self) -> str:
+        """The keywords as they follow the function: `, in_axes=(None, 0)`."""
+        return "".join(f", {keyword}={value!r}" for keyword, value in self.keywords)
 
 
 Stack = tuple[Level, ...]
@@ -70,6 +73,20 @@ class Signature(NamedTuple):
     names: tuple[str, ...]
     inputs: tuple[Any, ...]
     output: Any
+
+
+def leaves_of(tree: Any) -> list[Leaf]:
+    return jax.tree.leaves(tree, is_leaf=is_leaf)
+
+
+def shapes_of(tree: Any) -> Any:
+    """The same tree as JAX describes it, without the roles of the axes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree, is_leaf=is_leaf)
+
+
+def numbers_in(tree: Any) -> int:
+    """How many numbers a tree of leaves holds."""
+    return sum(prod(leaf.shape) for leaf in leaves_of(tree))
 
 
 # JAX.
@@ -162,7 +179,7 @@ def _plain_hessian(fun: Callable, argnums: Any = 0) -> Callable:
 
 def _plain_vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
     def loop(*args: Any) -> Any:
-        axes = axes_of(in_axes, len(args))
+        axes = _axes_of(in_axes, len(args))
         sizes = [
             leaf.shape[axis]
             for axis, arg in zip(axes, args, strict=True)
@@ -213,68 +230,302 @@ def _same(fun: Callable) -> Callable:
     return fun
 
 
+# What becomes of the arguments and results. Each rule takes a level and the type of the function below.
+
+
+def _axes_of(in_axes: Any, arguments: int) -> tuple[int | None, ...]:
+    """`in_axes` for each argument."""
+    return tuple(in_axes) if isinstance(in_axes, tuple) else (in_axes,) * arguments
+
+
+def _inserted(values: tuple, axis: int, value: Any) -> tuple:
+    """A tuple with one more entry, at an axis of the longer tuple; as it is where there is no such axis."""
+    place = axis + len(values) + 1 if axis < 0 else axis
+    return (*values[:place], value, *values[place:]) if 0 <= place <= len(values) else values
+
+
+def _mapped_inputs(level: Level, below: Signature, batch_size: int) -> tuple[Any, ...]:
+    def batched(leaf: Leaf, axis: int) -> Leaf:
+        return leaf._replace(shape=_inserted(leaf.shape, axis, batch_size), roles=_inserted(leaf.roles, axis, BATCH))
+
+    axes = (*_axes_of(level.get("in_axes"), len(below.inputs)), *(None,) * len(below.inputs))
+    return tuple(
+        arg if axis is None else jax.tree.map(lambda leaf, axis=axis: batched(leaf, axis), arg, is_leaf=is_leaf)
+        for axis, arg in zip(axes, below.inputs, strict=False)
+    )
+
+
+def _mapped_by_default(names: tuple[str, ...], in_axes: tuple[int | None, ...]) -> tuple[tuple[str, Any], ...]:
+    """One axis for what each example has of its own; tangents go with their primals, cotangents with the batch."""
+    axes = list(in_axes)
+    for argument in names[len(in_axes) :]:
+        base = argument.split("_")[0]
+        axes.append(0 if base == "ct" else axes[names.index(base[1:])])
+    return (("in_axes", tuple(axes)),) if len(set(axes)) > 1 else ()
+
+
+def _new_name(name: str, taken: tuple[str, ...]) -> str:
+    """A name that no argument has yet: dx, dx_2, dx_3."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
+def _with_tangents(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        names = (*names, _new_name(f"d{name.split('_')[0]}", names))
+    return names
+
+
+Roles = list[tuple[str, ...]]
+"""Of the axes of each array in a tree, in order."""
+
+
+def _roles_of(tree: Any) -> Roles:
+    return [leaf.roles for leaf in leaves_of(tree)]
+
+
+def _same_roles(level: Level, below: Signature) -> Roles:
+    return _roles_of(below.output)
+
+
+def _mapped_roles(level: Level, below: Signature) -> Roles:
+    axis = level.get("out_axes")
+    return [roles if axis is None else _inserted(roles, axis, BATCH) for roles in _roles_of(below.output)]
+
+
+def _as_derivative(inputs: Any) -> Roles:
+    """A gradient has the axes of its argument; along a batch it still lies along the batch."""
+    return [tuple(role if role == BATCH else DERIVATIVE for role in roles) for roles in _roles_of(inputs)]
+
+
+def _picked(level: Level, below: Signature) -> tuple[Any, ...]:
+    """The arguments by which a level differentiates."""
+    argnums = level.get("argnums")
+    return tuple(below.inputs[i] for i in (argnums if isinstance(argnums, tuple) else (argnums,)))
+
+
+def _gradient_roles(level: Level, below: Signature) -> Roles:
+    return _as_derivative(_picked(level, below))
+
+
+def _jacobian_roles(level: Level, below: Signature, order: int = 1) -> Roles:
+    """Each array of the output turns into one for each array of the inputs, with the axes of both."""
+    brought = [(DERIVATIVE,) * len(leaf.shape) for leaf in leaves_of(_picked(level, below))]
+    return [sum(more, roles) for roles in _roles_of(below.output) for more in itertools.product(brought, repeat=order)]
+
+
+def _jacobian_evaluations(level: Level, below: Signature, batch_size: int) -> int:
+    return 4 * numbers_in(_picked(level, below)) + 1
+
+
+# What JAX refuses. Each rule gives a sentence that says what to do, or nothing.
+
+
+def _counts_arguments(level: Level, below: Signature) -> str:
+    count, argnums = len(below.inputs), level.get("argnums")
+    several = argnums if isinstance(argnums, tuple) else (argnums,)
+    if any(not -count <= i < count for i in several):
+        return (
+            f"`argnums` counts the arguments from 0, and the function below has {count}: take a number below {count}."
+        )
+    if len({i % count for i in several}) < len(several):
+        return f"`argnums={argnums}` names an argument twice, counted from the end if negative: name each once."
+    return ""
+
+
+def _real_numbers(level: Level, below: Signature) -> str:
+    outputs = leaves_of(below.output)
+    if all("float" in leaf.dtype for leaf in outputs):
+        return ""
+    return (
+        f"The function below returns {outputs[0].dtype} values, which cannot move by a little, so they have no "
+        "derivative: make real numbers of them first, for example with `where`."
+    )
+
+
+def _one_number(level: Level, below: Signature) -> str:
+    if not isinstance(below.output, Leaf):
+        return (
+            f"`{level.name}` is for functions that return one number, and the function below returns "
+            f"{len(leaves_of(below.output))} arrays in a tuple: differentiate before that level, or take `jacrev`, which "
+            "takes any."
+        )
+    if not below.output.shape:
+        return ""
+    remedy = (
+        f"put `vmap` above `{level.name}`, or `sum` or `mean` between"
+        if BATCH in below.output.roles
+        else "put `sum` below it, or take `jacrev` or `jacfwd` for all the derivatives of all its entries"
+    )
+    return (
+        f"`{level.name}` is for functions that return one number, and the function below returns "
+        f"{prod(below.output.shape)} in the shape {below.output.shape}: {remedy}."
+    )
+
+
+def _one_array(level: Level, below: Signature) -> str:
+    if isinstance(below.output, Leaf):
+        return ""
+    return (
+        f"`{level.name}` takes one array, and the function below returns several: take `grad` in place of "
+        "`value_and_grad` below, or reduce before the level that returns several."
+    )
+
+
+def _has_the_mapped_axes(level: Level, below: Signature) -> str:
+    in_axes, count = level.get("in_axes"), len(below.inputs)
+    if isinstance(in_axes, tuple) and len(in_axes) != count:
+        return (
+            f"A tuple `in_axes` has one entry for each argument, and the function below takes {count}, not {len(in_axes)}: "
+            f"{', '.join(below.names)}. Give shared arguments `None`."
+        )
+    axes = _axes_of(in_axes, count)
+    if all(axis is None for axis in axes):
+        return "`None` for every argument leaves nothing to map over: give at least one argument an axis."
+    for name, axis, tree in zip(below.names, axes, below.inputs, strict=True):
+        for leaf in leaves_of(tree):
+            ndim = len(leaf.shape) + 1
+            if axis is not None and not -ndim <= axis < ndim:
+                return (
+                    f"With its batch axis, `{name}` has {ndim} {'axis' if ndim == 1 else 'axes'}, counted from 0, and "
+                    f"axis {axis} cannot be among them: take a lower one, or `None` to share it."
+                )
+    return ""
+
+
+def _has_room_for_the_batch(level: Level, below: Signature) -> str:
+    out_axes = level.get("out_axes")
+    if out_axes is None:
+        return (
+            "`out_axes=None` promises that the result is the same for every example. Here it depends on the mapped "
+            "arguments, so it needs a batch axis: take 0."
+        )
+    for leaf in leaves_of(below.output):
+        if not -len(leaf.shape) - 1 <= out_axes <= len(leaf.shape):
+            return (
+                f"The result of one example has the shape {leaf.shape}: there is no axis {out_axes} to put the batch at. "
+                "Take `out_axes=0`."
+            )
+    return ""
+
+
+# The transformations.
+
+
+class Keyword(NamedTuple):
+    """What can be given to a transformation besides the function: a small whole number, or what else is allowed.
+
+    Attributes:
+        form: what can be written, for the page.
+        may_be_none: whether None can.
+        may_be_tuple: whether several can.
+        default: JAX's.
+    """
+
+    form: str
+    may_be_none: bool = False
+    may_be_tuple: bool = True
+    default: Any = 0
+
+
 class Transform(NamedTuple):
-    """One of the transformations.
+    """One of the transformations, all that is known about it. The defaults are those of one that changes no type.
 
     Attributes:
         apply: takes the function and the keywords; JAX.
         plain: the same for a function of NumPy arrays, float64.
-        keywords: what can be given besides the function.
-        code: the line that builds it: `{f}` the function below, `{k}` the keywords, `{n}` its number of arguments.
         about: what it makes of a function.
+        keywords: what can be given besides the function, by name.
+        code: the line that builds it: `{name}` its own, `{f}` the function below, `{k}` the keywords, `{n}` its number of
+            arguments.
+        names: the names of the arguments, of those of the function below.
+        inputs: the types of the arguments, whether or not JAX will take the level.
+        roles: what the axes of each array of the result are there for. Shapes are asked of JAX.
+        evaluations: how often `plain` calls the function below.
+        by_default: the keywords of a level as one would add it, of the names of the arguments and the function's
+            `in_axes`.
+        rules: what JAX refuses; the first that gives a sentence applies.
     """
 
     apply: Callable[..., Callable]
     plain: Callable[..., Callable]
-    keywords: tuple[str, ...]
-    code: str
     about: str
+    keywords: Mapping[str, Keyword] = MappingProxyType({})
+    code: str = "jax.{name}({f}{k})"
+    names: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda names: names
+    inputs: Callable[[Level, Signature, int], tuple[Any, ...]] = lambda level, below, batch_size: below.inputs
+    roles: Callable[[Level, Signature], Roles] = _same_roles
+    evaluations: Callable[[Level, Signature, int], int] = lambda level, below, batch_size: 1
+    by_default: Callable[[tuple[str, ...], tuple[int | None, ...]], tuple] = lambda names, in_axes: ()
+    rules: tuple[Callable[[Level, Signature], str], ...] = ()
 
+
+ARGNUMS = {"argnums": Keyword("0, 1, ... or several: (0, 1)")}
 
 TRANSFORMS: dict[str, Transform] = {
     "grad": Transform(
-        jax.grad, _plain_jacobian, ("argnums",), "jax.grad({f}{k})", "the gradient of a function that returns one number"
+        jax.grad, _plain_jacobian, "the gradient of a function that returns one number", ARGNUMS,
+        roles=_gradient_roles, evaluations=_jacobian_evaluations, rules=(_counts_arguments, _real_numbers, _one_number),
     ),
     "value_and_grad": Transform(
-        jax.value_and_grad, _plain_value_and_grad, ("argnums",), "jax.value_and_grad({f}{k})",
-        "the value and the gradient, for the price of the gradient",
+        jax.value_and_grad, _plain_value_and_grad, "the value and the gradient, for the price of the gradient", ARGNUMS,
+        roles=lambda level, below: _same_roles(level, below) + _gradient_roles(level, below),
+        evaluations=_jacobian_evaluations, rules=(_counts_arguments, _real_numbers, _one_number),
     ),
     "vmap": Transform(
-        jax.vmap, _plain_vmap, ("in_axes", "out_axes"), "jax.vmap({f}{k})", "the same function for each entry of a batch"
+        jax.vmap, _plain_vmap, "the same function for each entry of a batch",
+        {
+            "in_axes": Keyword("0, None, or one of these for each argument: (None, 0)", may_be_none=True),
+            "out_axes": Keyword("0, 1, ... or None", may_be_none=True, may_be_tuple=False),
+        },
+        inputs=_mapped_inputs, roles=_mapped_roles, evaluations=lambda level, below, batch_size: batch_size,
+        by_default=_mapped_by_default, rules=(_has_the_mapped_axes, _has_room_for_the_batch),
     ),
-    "jit": Transform(jax.jit, _same, (), "jax.jit({f}{k})", "the same function, compiled for the shapes it is called with"),
+    "jit": Transform(jax.jit, _same, "the same function, compiled for the shapes it is called with"),
     "jvp": Transform(
-        _jvp, _plain_jvp, (), "lambda *args: jax.jvp({f}, args[:{n}], args[{n}:])",
-        "the value and its change along a tangent: forward mode; takes a tangent for each argument",
+        _jvp, _plain_jvp, "the value and its change along a tangent: forward mode; takes a tangent for each argument",
+        code="lambda *args: jax.jvp({f}, args[:{n}], args[{n}:])", names=_with_tangents,
+        inputs=lambda level, below, batch_size: below.inputs * 2,
+        roles=lambda level, below: _same_roles(level, below) * 2,
+        evaluations=lambda level, below, batch_size: 5, rules=(_real_numbers,),
     ),
     "vjp": Transform(
-        _vjp, _plain_vjp, (), "lambda *args: jax.vjp({f}, *args[:{n}])[1](args[{n}])",
+        _vjp, _plain_vjp,
         "what a cotangent of the result says of each argument: reverse mode; takes one more argument, the cotangent",
+        code="lambda *args: jax.vjp({f}, *args[:{n}])[1](args[{n}])",
+        names=lambda names: (*names, _new_name("ct", names)),
+        inputs=lambda level, below, batch_size: (*below.inputs, below.output),
+        roles=lambda level, below: _as_derivative(below.inputs),
+        evaluations=lambda level, below, batch_size: 4 * numbers_in(below.inputs), rules=(_real_numbers,),
     ),
     "jacfwd": Transform(
-        jax.jacfwd, _plain_jacobian, ("argnums",), "jax.jacfwd({f}{k})",
-        "all derivatives of all outputs, one column at a time: for few inputs",
+        jax.jacfwd, _plain_jacobian, "all derivatives of all outputs, one column at a time: for few inputs", ARGNUMS,
+        roles=_jacobian_roles, evaluations=_jacobian_evaluations, rules=(_counts_arguments, _real_numbers),
     ),
     "jacrev": Transform(
-        jax.jacrev, _plain_jacobian, ("argnums",), "jax.jacrev({f}{k})",
-        "all derivatives of all outputs, one row at a time: for few outputs",
+        jax.jacrev, _plain_jacobian, "all derivatives of all outputs, one row at a time: for few outputs", ARGNUMS,
+        roles=_jacobian_roles, evaluations=_jacobian_evaluations, rules=(_counts_arguments, _real_numbers),
     ),
     "hessian": Transform(
-        jax.hessian, _plain_hessian, ("argnums",), "jax.hessian({f}{k})", "all second derivatives: jacfwd(jacrev(f))"
+        jax.hessian, _plain_hessian, "all second derivatives: jacfwd(jacrev(f))", ARGNUMS,
+        roles=partial(_jacobian_roles, order=2), evaluations=lambda *args: _jacobian_evaluations(*args) ** 2,
+        rules=(_counts_arguments, _real_numbers),
     ),
     "checkpoint": Transform(
-        jax.checkpoint, _same, (), "jax.checkpoint({f}{k})",
-        "the same function, which computes its insides again on the way back instead of keeping them",
+        jax.checkpoint, _same, "the same function, which computes its insides again on the way back instead of keeping them"
     ),
-    "sum": Transform(
-        _reduced(jnp.sum), _reduced(np.sum), (), "lambda *args: jnp.sum({f}(*args))",
-        "no transformation, but what makes one number of many, as grad needs it",
-    ),
-    "mean": Transform(
-        _reduced(jnp.mean), _reduced(np.mean), (), "lambda *args: jnp.mean({f}(*args))",
-        "no transformation, but what makes one number of many, as grad needs it",
-    ),
+    **{
+        name: Transform(
+            _reduced(getattr(jnp, name)), _reduced(getattr(np, name)),
+            "no transformation, but what makes one number of many, as grad needs it",
+            code="lambda *args: jnp.{name}({f}(*args))", roles=lambda level, below: [()], rules=(_one_array,),
+        )
+        for name in ("sum", "mean")
+    },
 }  # fmt: skip
+
+
+# Stacks of them.
 
 
 def apply(fun: Callable, stack: Stack) -> Callable:
@@ -291,26 +542,72 @@ def plain(fun: Callable, stack: Stack) -> Callable:
     return fun
 
 
+def names_after(names: tuple[str, ...], stack: Stack) -> tuple[str, ...]:
+    """The names of the arguments, of those of the function, whether or not JAX will take the stack."""
+    for level in stack:
+        names = TRANSFORMS[level.name].names(names)
+    return names
+
+
+def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Names and types of the arguments, whether or not JAX will take the level."""
+    return names_after(below.names, (level,)), TRANSFORMS[level.name].inputs(level, below, batch_size)
+
+
+@lru_cache(maxsize=512)
+def after(level: Level, below: Signature, batch_size: int) -> Signature:
+    """What a level makes of a function's type. Holds for levels that JAX takes."""
+    names, inputs = inputs_after(level, below, batch_size)
+
+    def function_below(*args: Any) -> Any:
+        """What is below has this type, whatever it computes."""
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes_of(below.output))
+
+    roles = iter(TRANSFORMS[level.name].roles(level, below))
+    shapes = jax.eval_shape(apply(function_below, (level,)), *shapes_of(inputs))
+    return Signature(names, inputs, jax.tree.map(lambda leaf: Leaf(leaf.shape, next(roles), str(leaf.dtype)), shapes))
+
+
+def default_level(name: str, names: tuple[str, ...], in_axes: tuple[int | None, ...]) -> Level:
+    """A level as one would add it: `vmap` maps what was given one axis an example, and shares the rest.
+
+    Args:
+        names: of the arguments of the function below.
+        in_axes: for the arguments of the function itself, which are the first of them.
+    """
+    return Level(name, TRANSFORMS[name].by_default(names, in_axes))
+
+
+def explain(level: Level, below: Signature) -> str:
+    """Which rule of a transformation a level breaks, and what to do; empty if none of those known here."""
+    return next(filter(None, (rule(level, below) for rule in TRANSFORMS[level.name].rules)), "")
+
+
+def without_derivative(level: Level, below: Signature) -> str:
+    """What to do where a level asks for a derivative of values that are no real numbers; else empty.
+
+    JAX refuses that, but for `jvp`, `vjp` and `jacfwd`, which give numbers of the type float0 that lead nowhere.
+    """
+    return _real_numbers(level, below) if _real_numbers in TRANSFORMS[level.name].rules else ""
+
+
 # Reading and writing.
 
 
 def expression(stack: Stack, name: str = "f") -> str:
     """The stack as Python: `jit(vmap(grad(f), in_axes=(None, 0)))`."""
     for level in stack:
-        keywords = "".join(f", {keyword}={value!r}" for keyword, value in level.keywords)
-        name = f"{level.name}({name}{keywords})"
+        name = f"{level.name}({name}{level.written()})"
     return name
 
 
-def code(stack: Stack, arguments: int) -> str:
-    """The lines that build it, one a level, `f` being a function of so many arguments."""
+def code(stack: Stack, names: tuple[str, ...]) -> str:
+    """The lines that build it, one a level, `f` being a function of arguments of these names."""
     lines, below = [], "f"
     for number, level in enumerate(stack, 1):
-        keywords = "".join(f", {keyword}={value!r}" for keyword, value in level.keywords)
-        built = TRANSFORMS[level.name].code.format(f=below, k=keywords, n=arguments)
-        below = f"f{number}"
+        built = TRANSFORMS[level.name].code.format(name=level.name, f=below, k=level.written(), n=len(names))
+        below, names = f"f{number}", names_after(names, (level,))
         lines.append(f"{below} = {built}")
-        arguments += {"jvp": arguments, "vjp": 1}.get(level.name, 0)
     return "\n".join(lines)
 
 
@@ -349,153 +646,24 @@ def _keyword(name: str, keyword: ast.keyword) -> tuple[str, Any]:
     if keyword.arg not in allowed:
         takes = f"takes {' and '.join(allowed)}" if allowed else "takes no arguments here"
         raise StackError(f"{name} {takes}, not {keyword.arg!r}.")
-    return keyword.arg, parse_numbers(keyword.arg, ast.unparse(keyword.value))
+    return keyword.arg, parse_numbers(name, keyword.arg, ast.unparse(keyword.value))
 
 
-def parse_numbers(keyword: str, text: str) -> Any:
-    """A small whole number or a tuple of them, as in `argnums=(0, 1)` and `in_axes=(None, 0)`.
+def parse_numbers(name: str, keyword: str, text: str) -> Any:
+    """The keyword of a transformation: a whole number or a tuple of them, as in `argnums=(0, 1)` and `in_axes=(None, 0)`.
 
     Raises:
         StackError: if it is anything else.
     """
-    may_be_none = keyword != "argnums"
-    kinds: tuple[type, ...] = (int, type(None)) if may_be_none else (int,)
+    form, may_be_none, may_be_tuple, _ = TRANSFORMS[name].keywords[keyword]
     try:
         value = ast.literal_eval(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         value = text
-    parts = value if isinstance(value, tuple) and keyword != "out_axes" and value else (value,)
-    if any(type(part) not in kinds or (part is not None and abs(part) > 9) for part in parts):
-        form = {"in_axes": "0, None, or one of these for each argument: (None, 0)", "out_axes": "0, 1, ... or None"}
-        raise StackError(f"{keyword} is {form.get(keyword, '0, 1, ... or several: (0, 1)')}; got {text[:40]!r}.")
+    parts = value if isinstance(value, tuple) and may_be_tuple and value else (value,)
+    if not all((part is None and may_be_none) or (type(part) is int and abs(part) <= 9) for part in parts):
+        raise StackError(f"{keyword} is {form}; got {text[:40]!r}.")
     return value
-
-
-# Types.
-
-
-def axes_of(in_axes: Any, arguments: int) -> tuple[int | None, ...]:
-    """`in_axes` for each argument."""
-    return tuple(in_axes) if isinstance(in_axes, tuple) else (in_axes,) * arguments
-
-
-def _with_batch(leaf: Leaf, axis: int, batch_size: int) -> Leaf:
-    """A leaf with its batch axis put in, or as it is where the axis is out of reach: JAX shall refuse it."""
-    place = axis + len(leaf.shape) + 1 if axis < 0 else axis
-    if not 0 <= place <= len(leaf.shape):
-        return leaf
-    return leaf._replace(
-        shape=(*leaf.shape[:place], batch_size, *leaf.shape[place:]),
-        roles=(*leaf.roles[:place], BATCH, *leaf.roles[place:]),
-    )
-
-
-def _leaves(fun: Callable[..., Any], *trees: Any) -> Any:
-    return jax.tree.map(fun, *trees, is_leaf=is_leaf)
-
-
-def _picked(values: tuple, argnums: Any) -> Any:
-    return values[argnums] if isinstance(argnums, int) else tuple(values[i] for i in argnums)
-
-
-def _jacobian_of(output: Any, inputs: Any) -> Any:
-    """Each array of the output turns into one for each array of the inputs, with the axes of both."""
-
-    def both(out: Leaf, arg: Leaf) -> Leaf:
-        return Leaf(out.shape + arg.shape, out.roles + (DERIVATIVE,) * len(arg.shape), out.dtype)
-
-    return _leaves(lambda out: _leaves(lambda arg: both(out, arg), inputs), output)
-
-
-def _gradient_of(inputs: Any) -> Any:
-    """A gradient has the axes of its argument; along a batch it still lies along the batch."""
-    return _leaves(lambda a: a._replace(roles=tuple(BATCH if r == BATCH else DERIVATIVE for r in a.roles)), inputs)
-
-
-def _new_name(name: str, taken: tuple[str, ...]) -> str:
-    """A name that no argument has yet: dx, dx_2, dx_3."""
-    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
-    return next(candidate for candidate in numbered if candidate not in taken)
-
-
-def inputs_after(level: Level, below: Signature, batch_size: int) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Names and types of the arguments, whether or not JAX will take the level."""
-    names, inputs = below.names, below.inputs
-    if level.name == "vmap":
-        axes = axes_of(level.get("in_axes"), len(inputs))
-        axes = (*axes, *(None,) * len(inputs))[: len(inputs)]
-        return names, tuple(
-            arg if axis is None else _leaves(lambda leaf, axis=axis: _with_batch(leaf, axis, batch_size), arg)
-            for axis, arg in zip(axes, inputs, strict=True)
-        )
-    if level.name == "jvp":
-        for name in below.names:
-            names = (*names, _new_name(f"d{name.split('_')[0]}", names))
-        return names, inputs * 2
-    if level.name == "vjp":
-        return (*names, _new_name("ct", names)), (*inputs, below.output)
-    return names, inputs
-
-
-def after(level: Level, below: Signature, batch_size: int) -> Signature:
-    """What a level makes of a function's type. Holds for levels that JAX takes."""
-    names, inputs = inputs_after(level, below, batch_size)
-    output, argnums = below.output, level.get("argnums")
-    if level.name in ("sum", "mean"):
-        output = Leaf((), (), "float32" if level.name == "mean" else output.dtype.replace("bool", "int32"))
-    elif level.name in ("grad", "value_and_grad"):
-        gradient = _gradient_of(_picked(inputs, argnums))
-        output = gradient if level.name == "grad" else (output, gradient)
-    elif level.name in ("jacfwd", "jacrev", "hessian"):
-        picked = _picked(inputs, argnums)
-        output = _jacobian_of(output, picked)
-        if level.name == "hessian":
-            output = _jacobian_of(output, picked)
-    elif level.name == "jvp":
-        output = (output, output)
-    elif level.name == "vjp":
-        output = _gradient_of(below.inputs)
-    elif level.name == "vmap" and level.get("out_axes") is not None:
-        output = _leaves(lambda leaf: _with_batch(leaf, level.get("out_axes"), batch_size), output)
-    return Signature(names, inputs, output)
-
-
-def numbers_in(tree: Any) -> int:
-    """How many numbers a tree of leaves holds."""
-    return sum(prod(leaf.shape) for leaf in jax.tree.leaves(tree, is_leaf=is_leaf))
-
-
-def evaluations(level: Level, below: Signature, batch_size: int) -> int:
-    """How often `plain` of a level calls the function below."""
-    argnums = level.get("argnums")
-    if level.name == "vmap":
-        return batch_size
-    if level.name == "jvp":
-        return 5
-    if level.name == "vjp":
-        return 4 * numbers_in(below.inputs)
-    if level.name in ("grad", "value_and_grad", "jacfwd", "jacrev", "hessian"):
-        once = 4 * numbers_in(_picked(below.inputs, argnums)) + 1
-        return once**2 if level.name == "hessian" else once
-    return 1
-
-
-def default_level(name: str, signature: Signature, in_axes: tuple[int | None, ...]) -> Level:
-    """A level as one would add it: `vmap` maps what was given one axis an example, and shares the rest.
-
-    Args:
-        in_axes: for the arguments of the function itself; tangents go with their primals, cotangents with
-            the batch.
-    """
-    if name != "vmap":
-        return Level(name)
-    axes = list(in_axes)
-    for argument in signature.names[len(in_axes) :]:
-        base = argument.split("_")[0]
-        axes.append(0 if base == "ct" else axes[signature.names.index(base[1:])])
-    if all(axis == 0 for axis in axes) or all(axis is None for axis in axes):
-        return Level(name)
-    return Level(name, (("in_axes", tuple(axes)),))
 
 
 def draw(names: tuple[str, ...], inputs: tuple[Any, ...], seed: int, positive: bool = False) -> tuple[Any, ...]:
@@ -515,93 +683,3 @@ def draw(names: tuple[str, ...], inputs: tuple[Any, ...], seed: int, positive: b
         leaves, structure = _flat(tree)
         drawn.append(structure.unflatten([values(name, leaf, i) for i, leaf in enumerate(leaves)]))
     return tuple(drawn)
-
-
-# What is wrong with a level, in words.
-
-
-def without_derivative(level: Level, below: Signature) -> bool:
-    """Whether a level asks for a derivative of values that are no real numbers.
-
-    JAX refuses that, but for `jvp`, `vjp` and `jacfwd`, which give numbers of the type float0 that lead nowhere.
-    """
-    derives = level.name in ("jvp", "vjp") or "argnums" in TRANSFORMS[level.name].keywords
-    return derives and any("float" not in leaf.dtype for leaf in jax.tree.leaves(below.output, is_leaf=is_leaf))
-
-
-def explain(level: Level, below: Signature, batch_size: int) -> str:
-    """Which rule of a transformation a level breaks, and what to do; empty if none of those known here."""
-    if level.name == "vmap":
-        return _explain_vmap(level, below)
-    if level.name in ("sum", "mean"):
-        if isinstance(below.output, Leaf):
-            return ""
-        return (
-            f"`{level.name}` takes one array, and the function below returns several: take `grad` in place of "
-            "`value_and_grad` below, or reduce before the level that returns several."
-        )
-    if level.name in ("jit", "checkpoint"):
-        return ""
-    if "argnums" in TRANSFORMS[level.name].keywords:
-        count = len(below.inputs)
-        argnums = level.get("argnums")
-        wrong = [i for i in (argnums if isinstance(argnums, tuple) else (argnums,)) if not -count <= i < count]
-        if wrong:
-            return f"`argnums` counts the arguments from 0, and the function below has {count}: take a number below {count}."
-        if isinstance(argnums, tuple) and len({i % count for i in argnums}) < len(argnums):
-            return f"`argnums={argnums}` names an argument twice, counted from the end if negative: name each once."
-    outputs = jax.tree.leaves(below.output, is_leaf=is_leaf)
-    if without_derivative(level, below):
-        return (
-            f"The function below returns {outputs[0].dtype} values, which cannot move by a little, so they have no "
-            "derivative: make real numbers of them first, for example with `where`."
-        )
-    if level.name in ("grad", "value_and_grad"):
-        if not isinstance(below.output, Leaf):
-            return (
-                f"`{level.name}` is for functions that return one number, and the function below returns "
-                f"{len(outputs)} arrays in a tuple: differentiate before that level, or take `jacrev`, which takes any."
-            )
-        if below.output.shape:
-            remedy = (
-                f"put `vmap` above `{level.name}`, or `sum` or `mean` between"
-                if BATCH in below.output.roles
-                else "put `sum` below it, or take `jacrev` or `jacfwd` for all the derivatives of all its entries"
-            )
-            return (
-                f"`{level.name}` is for functions that return one number, and the function below returns "
-                f"{prod(below.output.shape)} in the shape {below.output.shape}: {remedy}."
-            )
-    return ""
-
-
-def _explain_vmap(level: Level, below: Signature) -> str:
-    in_axes, out_axes, count = level.get("in_axes"), level.get("out_axes"), len(below.inputs)
-    if isinstance(in_axes, tuple) and len(in_axes) != count:
-        return (
-            f"A tuple `in_axes` has one entry for each argument, and the function below takes {count}, not {len(in_axes)}: "
-            f"{', '.join(below.names)}. Give shared arguments `None`."
-        )
-    axes = axes_of(in_axes, count)
-    if all(axis is None for axis in axes):
-        return "`None` for every argument leaves nothing to map over: give at least one argument an axis."
-    for name, axis, tree in zip(below.names, axes, below.inputs, strict=True):
-        for leaf in jax.tree.leaves(tree, is_leaf=is_leaf):
-            ndim = len(leaf.shape) + 1
-            if axis is not None and not -ndim <= axis < ndim:
-                return (
-                    f"With its batch axis, `{name}` has {ndim} {'axis' if ndim == 1 else 'axes'}, counted from 0, and "
-                    f"axis {axis} cannot be among them: take a lower one, or `None` to share it."
-                )
-    if out_axes is None:
-        return (
-            "`out_axes=None` promises that the result is the same for every example. Here it depends on the mapped "
-            "arguments, so it needs a batch axis: take 0."
-        )
-    for leaf in jax.tree.leaves(below.output, is_leaf=is_leaf):
-        if not -len(leaf.shape) - 1 <= out_axes <= len(leaf.shape):
-            return (
-                f"The result of one example has the shape {leaf.shape}: there is no axis {out_axes} to put the batch at. "
-                "Take `out_axes=0`."
-            )
-    return ""

@@ -145,21 +145,18 @@ def _write(stack: Stack) -> None:
 
 def _set(stack: Stack, place: int, keyword: str, key: str) -> None:
     try:
-        value = transforms.parse_numbers(keyword, st.session_state[key])
+        value = transforms.parse_numbers(stack[place].name, keyword, st.session_state[key])
     except StackError as error:
         st.session_state[f"problem_{key}"] = str(error)
         return
     keywords = {**dict(stack[place].keywords), keyword: value}
-    kept = tuple((name, value) for name, value in keywords.items() if value != 0 or value is None)
+    known = TRANSFORMS[stack[place].name].keywords
+    kept = tuple((name, value) for name, value in keywords.items() if value != known[name].default)
     _write((*stack[:place], Level(stack[place].name, kept), *stack[place + 1 :]))
 
 
 def _add(function: Function, stack: Stack, name: str) -> None:
-    signature = function.signature()
-    for level in stack:
-        names, inputs = transforms.inputs_after(level, signature, 1)
-        signature = signature._replace(names=names, inputs=inputs)
-    _write((*stack, transforms.default_level(name, signature, function.in_axes)))
+    _write(composition.add_level(function, stack, name))
 
 
 # What the engine has to say.
@@ -381,7 +378,7 @@ def _graph(traced: Traced) -> None:
 
 
 def _code(function: Function, traced: Traced) -> None:
-    lines = transforms.code(traced.stack, len(function.arguments))
+    lines = transforms.code(traced.stack, tuple(name for name, _ in function.arguments))
     call = f"f{len(traced.stack)}" if traced.stack else "f"
     st.code(f"{lines}\n\n{call}({', '.join(traced.names)})".lstrip(), language="python")
     st.html(f"<code class='types'>{_inputs_html(traced)}<br>→ {type_html(traced.signature.output)}</code>{LEGEND}")  # type: ignore[union-attr]
