@@ -14,6 +14,12 @@ from lib.live.engine import Engine  # noqa: E402
 from lib.live.run import LiveRun  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def scripts_end(monkeypatch):
+    """In a test of a page its script ends, though a run goes on."""
+    monkeypatch.setattr("lib.ui.waiting.ENDLESS_S", 0.1)
+
+
 @pytest.fixture
 def make_engine():
     """Makes engines; when the test is over nothing of theirs computes or compiles any more."""

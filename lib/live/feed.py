@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import secrets
 import threading
 import time
@@ -14,6 +15,10 @@ from lib.live.run import LiveRun, Snapshot
 
 PERIOD_S = 0.24
 """From frame to frame of an active run."""
+GAP_S = 0.19
+"""At least so much is between two frames that come by themselves."""
+
+_log = logging.getLogger(__name__)
 
 Deliver = Callable[["Frame"], None]
 
@@ -46,19 +51,19 @@ class Feed:
         self._last: Frame | None = None
         self._sent_at = -float("inf")
         self._touch_at = -float("inf")
-        self._changed = True
+        self._asked = self._changed = False
 
     def show(self, prepare: Callable[[Snapshot], bytes]) -> None:
         """From now on frames are made by `prepare`; called at every script run."""
         self._prepare = prepare
-        self._changed = True
+        self._asked = True
         self._feeds.wake(self, 0.0)
 
     def changed(self) -> None:
         """The run has changed by itself: the next frame is sent as soon as it is due. Any thread."""
         self._changed = True
         if self._deliveries:
-            self._feeds.wake(self, self._sent_at + 0.6 * PERIOD_S)
+            self._feeds.wake(self, self._sent_at + GAP_S)
 
     def subscribe(self, deliver: Deliver) -> Callable[[], None]:
         """Hands each frame to `deliver`, beginning with the present one; returns what ends it. Any thread."""
@@ -77,8 +82,9 @@ class Feed:
             # By a grid, not from frame to frame: a frame that is late must not make all later ones later.
             self._touch_at = max(self._touch_at + PERIOD_S, now + PERIOD_S / 2)
             self.run.touch()
-        if self._changed or (touched and not self.run.moving):
-            self._changed = False
+        # While its next steps are on their way a run's frame waits for them: it is the younger for it.
+        if self._asked or (not self.run.moving if touched else self._changed and now >= self._sent_at + GAP_S):
+            self._asked = self._changed = False
             self._sent_at = now
             snapshot = self.run.snapshot()
             frame = Frame(self._prepare(snapshot), snapshot.changed_at)
@@ -94,11 +100,13 @@ class Feeds:
 
     Args:
         clock: seconds.
-        on_error: is told of what a feed's `prepare` raises; the feed goes on.
+        on_error: is told of what a feed's `prepare` raises; the feed goes on, and the server's log has it.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, on_error: Callable[[Exception], None] | None = None
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        on_error: Callable[[Exception], None] = lambda error: _log.error("A frame could not be prepared.", exc_info=error),
     ) -> None:
         self._clock = clock
         self._on_error = on_error
@@ -154,8 +162,7 @@ class Feeds:
             try:
                 again = feed.turn(self._clock())
             except Exception as error:  # one visitor's frame must not end everybody's
-                if self._on_error is not None:
-                    self._on_error(error)
+                self._on_error(error)
                 again = self._clock() + 4 * PERIOD_S
             if again is not None:
                 self.wake(feed, again)
