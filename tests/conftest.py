@@ -7,6 +7,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Before anything of `lib` is imported. The layers above say `Array` where they take NumPy's arrays too.
+install_import_hook("lib.routines", "checked.checked")
+
 from support import Clock, ManualExecutor  # noqa: E402
 
 from lib.live import devices  # noqa: E402, F401  the simulated devices, before JAX's backend starts

@@ -1,5 +1,6 @@
 """`lib/routines/problem.py`: a chunk of steps in one compiled loop, traced once."""
 
+import re
 from dataclasses import dataclass, replace
 
 import jax
@@ -8,12 +9,36 @@ import numpy as np
 import pytest
 from support import DATA, LossBreaks, Mean, mean_loop, train_steps
 
+from lib.lessons.composition.routine import FUNCTIONS as COMPOSED
+from lib.lessons.composition.routine import StackDescent, gradient_of
+from lib.lessons.composition.transforms import parse
+from lib.lessons.control_flow.recurrent import Recurrent
+from lib.lessons.custom_gradients.pair_training import PairTraining
+from lib.lessons.custom_gradients.routine import PAIRS
+from lib.lessons.debugging.routine import Watched
 from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad.routine import Descent
 from lib.lessons.jit_grad_vmap.routine import LinearRegression, regression_data
 from lib.lessons.jit_vmap.routine import Ensemble, sine_data
+from lib.lessons.multi_device.many_devices import ManyDevices
+from lib.lessons.multi_device.routine import Layout
+from lib.lessons.pytrees.random_keys import Dropout
+from lib.lessons.pytrees.routine import TreeTraining
+from lib.lessons.state_libraries.routine import PLAIN, Libraries
+from lib.lessons.training.routine import Training
 from lib.measure import compile_log
-from lib.routines.problem import MAX_METRIC_VALUES, MAX_STEPS, capacity, new_state
+from lib.routines.datasets import load
+from lib.routines.networks import Network
+from lib.routines.problem import (
+    MAX_METRIC_VALUES,
+    MAX_STEPS,
+    Observed,
+    ProblemError,
+    capacity,
+    check_problem,
+    new_state,
+    without_data,
+)
 
 TRACES = []
 
@@ -159,3 +184,205 @@ def test_problems_are_hashable_and_equal_when_their_settings_are(name):
     same = replace(problem)
     assert same == problem and hash(same) == hash(problem) and hash(problem.lineage) == hash(same.lineage)
     assert replace(problem, batch_size=problem.batch_size + 1) != problem
+
+
+# What a problem computes with, and the mistakes that are easily made in one.
+
+SQUARED = COMPOSED["squared loss"]
+GRADIENT = gradient_of(SQUARED, parse("grad(mean(vmap(f, in_axes=(None, 0, 0))))"), 4)
+LESSONS = {
+    "Descent": Descent("Rosenbrock", 5),
+    "Dropout": Dropout(8),
+    "Ensemble": Ensemble(3),
+    "Libraries": Libraries((PLAIN,), 8),
+    "LinearRegression": LinearRegression(16),
+    "ManyDevices": ManyDevices(8, Layout((2, 1))),
+    "PairTraining": PairTraining(next(iter(PAIRS)), 8),
+    "Recurrent": Recurrent(8),
+    "StackDescent": StackDescent(SQUARED, GRADIENT, 4),
+    "Training": Training(Network(2, 1), 2, "surface", "Adam", 8, load("XOR", 0)),
+    "TreeTraining": TreeTraining(1, 8),
+    "Watched": Watched(8, 5, np.int32(7)),
+}
+DRAWN = {
+    "Libraries",
+    "LinearRegression",
+    "ManyDevices",
+    "PairTraining",
+    "Recurrent",
+    "StackDescent",
+    "TreeTraining",
+    "Watched",
+}
+
+
+def content(data):
+    return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in jax.tree.leaves(data)]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_problems_of_the_lessons_are_without_mistakes(name):
+    check_problem(LESSONS[name], LESSONS[name].data(0))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_data_are_arrays_that_depend_on_the_seed_alone(name):
+    problem = LESSONS[name]
+    data = problem.data(1)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(data))
+    assert content(data) == content(replace(problem).data(1))
+    assert (content(data) != content(problem.data(2))) == (name in DRAWN)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (LESSONS["Training"], replace(LESSONS["Training"], dataset=load("XOR", 1))),
+        (Descent("Rosenbrock", 5), Descent("Rosenbrock", 5, (2.0, 50.0))),
+        (Watched(8, 5, np.int32(7)), Watched(8, 5, np.int32(8))),
+    ],
+    ids=["Training", "Descent", "Watched"],
+)
+def test_other_data_are_the_same_problem_and_the_same_program(one, other):
+    assert content(one.data(0)) != content(other.data(0))
+    assert one == other and hash(one) == hash(other) and repr(one) == repr(other) and one.lineage == other.lineage
+    assert content(Descent("Rosenbrock", 5, (2.0, 50.0)).data(0)) == content((np.float32(2), np.float32(50)))
+
+
+def test_a_problem_is_compiled_without_what_its_data_are_made_of():
+    problem = LESSONS["Training"]
+    bare = without_data(problem)
+    assert bare == problem and bare.dataset is None and problem.lineage.dataset is None
+    assert without_data(Mean(8, 4, DATA + 1)).numbers is None
+    with pytest.raises(ValueError, match="and `dataset` is None; give a `Dataset`"):
+        bare.data(0)
+
+
+class WithoutLineage:
+    batch_size = 1
+
+
+class WithoutAHash(Mean):
+    __hash__ = None
+
+
+def mistaken(**methods):
+    return type("Mistaken", (Mean,), methods)(8)
+
+
+def stepping(change):
+    """A problem whose step is that of `Mean`, its state and its metrics changed."""
+
+    def step(self, state, data, learning_rate):
+        return change(*Mean.step(self, state, data, learning_rate))
+
+    return mistaken(step=step)
+
+
+def observing(observed):
+    return mistaken(observe=lambda self, state, data: observed(state.params["b"]))
+
+
+def with_b(state, b):
+    return state._replace(params=state.params | {"b": b})
+
+
+STATE = "`step` must return a state of the structure, shapes and dtypes that it takes, as `init` makes it, and "
+MISTAKES = {
+    "no hash": (
+        WithoutAHash(8),
+        "A problem and its lineage must be hashable, since programs are kept by them, and `WithoutAHash` is not "
+        "(unhashable type: 'WithoutAHash'); make it a frozen dataclass of numbers, strings and tuples.",
+    ),
+    "a list in a field": (
+        Mean([8]),
+        "A problem and its lineage must be hashable, since programs are kept by them, and `Mean` is not "
+        "(unhashable type: 'list'); make it a frozen dataclass of numbers, strings and tuples.",
+    ),
+    "no lineage": (
+        WithoutLineage(),
+        "A problem needs a `lineage`, and `WithoutLineage` has none; add a property that returns what its state depends "
+        "on.",
+    ),
+    "a lineage without a hash": (
+        mistaken(lineage=property(lambda self: [self.size])),
+        "A problem and its lineage must be hashable, since programs are kept by them, and the `lineage` of `Mistaken` is "
+        "not (unhashable type: 'list'); build it of numbers, strings and tuples.",
+    ),
+    "data that are a number": (
+        mistaken(data=lambda self, seed: {"rate": 0.5}),
+        "`data` must return a pytree of arrays of numbers, and `data['rate']` is of type `float`; make it a NumPy array of "
+        "numbers.",
+    ),
+    "data that are text": (
+        mistaken(data=lambda self, seed: (np.zeros(2), np.array(["a", "b"]))),
+        "`data` must return a pytree of arrays of numbers, and `data[1]` is <U1[2]; make it a NumPy array of numbers.",
+    ),
+    "no loss": (
+        stepping(lambda state, metrics: (state, {"error": metrics["loss"], "each": metrics["each"]})),
+        "`step` must report a `loss` among its metrics, and it reports 'each', 'error'; return it as "
+        "`(state, {'loss': loss})`.",
+    ),
+    "no metrics": (
+        stepping(lambda state, metrics: (state, {})),
+        "`step` must report a `loss` among its metrics, and it reports nothing; return it as `(state, {'loss': loss})`.",
+    ),
+    "a loss of each": (
+        stepping(lambda state, metrics: (state, {"loss": metrics["each"]})),
+        "The `loss` that `step` reports must be a scalar, and it is float32[3]; take its mean.",
+    ),
+    "a leaf too many": (
+        stepping(lambda state, metrics: (state._replace(opt_state=jnp.zeros(2)), metrics)),
+        STATE + "`state.opt_state` is new; let both return the same.",
+    ),
+    "a leaf left out": (
+        stepping(lambda state, metrics: (state._replace(params={"b": state.params["b"]}), metrics)),
+        STATE + "`state.params['a']` is left out; let both return the same.",
+    ),
+    "another shape": (
+        stepping(lambda state, metrics: (with_b(state, state.params["b"].mean()), metrics)),
+        STATE + "`state.params['b']` goes in as float32[3] and comes out as float32[]; let both return the same.",
+    ),
+    "another dtype": (
+        stepping(lambda state, metrics: (with_b(state, state.params["b"].astype(jnp.float16)), metrics)),
+        STATE + "`state.params['b']` goes in as float32[3] and comes out as float16[3]; let both return the same.",
+    ),
+    "a dict observed": (
+        observing(lambda b: {"b": b}),
+        "`observe` must return an `Observed`, and it returns a `dict`; return `Observed(metrics, picture)`, which are two "
+        "dicts.",
+    ),
+    "a vector observed as a curve": (
+        observing(lambda b: Observed({"b": b}, {})),
+        "The metrics of `observe` must be scalars, and `b` is float32[3]; put it into `picture`.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_problem_is_told_in_one_sentence(name):
+    problem, sentence = MISTAKES[name]
+    with pytest.raises(ProblemError) as told:
+        check_problem(problem, problem.data(0))
+    assert str(told.value) == sentence
+
+
+def test_another_container_in_the_state_is_a_mistake():
+    problem = stepping(lambda state, metrics: ((*state,), metrics))
+    with pytest.raises(ProblemError, match=re.escape(STATE)):
+        check_problem(problem, problem.data(0))
+
+
+def test_a_step_that_reads_what_its_data_are_made_of_is_refused():
+    """It would be part of a program that is kept for others."""
+    check_problem(Mean(8, numbers=DATA), DATA)
+    reads = type("Reads", (Mean,), {"step": lambda self, state, data, rate: (state, {"loss": self.numbers.mean()})})
+    with pytest.raises(AttributeError):
+        check_problem(reads(8, numbers=DATA), DATA)
+
+
+def test_looking_for_mistakes_compiles_nothing():
+    check_problem(Mean(8, size=21), DATA)
+    before = compile_log.compilations()
+    check_problem(Mean(8, size=22), DATA)
+    assert compile_log.compilations() == before

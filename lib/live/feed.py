@@ -106,7 +106,9 @@ class Feeds:
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        on_error: Callable[[Exception], None] = lambda error: _log.error("A frame could not be prepared.", exc_info=error),
+        on_error: Callable[[Exception], None] = lambda error: _log.error(
+            "A frame could not be prepared.", exc_info=error
+        ),
     ) -> None:
         self._clock = clock
         self._on_error = on_error
@@ -162,6 +164,8 @@ class Feeds:
             try:
                 again = feed.turn(self._clock())
             except Exception as error:  # one visitor's frame must not end everybody's
+                if not threading.main_thread().is_alive():
+                    return  # the server ends, and takes no more work
                 self._on_error(error)
                 again = self._clock() + 4 * PERIOD_S
             if again is not None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
+
+AnyArray = Array | np.ndarray
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -62,7 +65,7 @@ def init_params(network: Network, key: Key[Array, ""]) -> Params:
     return params
 
 
-def forward(params: Params, x: Float[Array, " features"], activation: str) -> Float[Array, " outputs"]:
+def forward(params: Params, x: Float[AnyArray, " features"], activation: str) -> Float[Array, " outputs"]:
     """One example through the network. No activation after the last layer."""
     for layer in params[:-1]:
         x = ACTIVATIONS[activation](x @ layer["w"] + layer["b"])
@@ -73,7 +76,9 @@ batched_forward = jax.vmap(forward, in_axes=(None, 0, None))
 """float32[batch, features] -> float32[batch, outputs]"""
 
 
-def example_loss(preds: Float[Array, " outputs"], target: Float[Array, ""], classes: int) -> Float[Array, ""]:
+def example_loss(
+    preds: Float[AnyArray, " outputs"], target: AnyArray | np.float32, classes: int
+) -> AnyArray | np.float32:
     """The loss of one example, in nats for classes.
 
     0 classes: squared error. 2: binary cross-entropy of one logit. More: cross-entropy of the softmax.
@@ -85,6 +90,6 @@ def example_loss(preds: Float[Array, " outputs"], target: Float[Array, ""], clas
     return optax.softmax_cross_entropy_with_integer_labels(preds, target.astype(jnp.int32))
 
 
-def predicted_class(preds: Float[Array, " outputs"], classes: int) -> Array:
+def predicted_class(preds: Float[AnyArray, " outputs"], classes: int) -> Array:
     """The likeliest class."""
     return (preds[0] > 0).astype(jnp.int32) if classes == 2 else jnp.argmax(preds)

@@ -150,7 +150,7 @@ class ProblemError(ValueError):
     """A problem that no run can take; the message says what to change."""
 
 
-def check_hashable(problem: Problem | HostProblem) -> None:
+def check_hashable(problem: Problem) -> None:
     """Whether programs can be kept by the problem, and states by its lineage.
 
     Raises:
@@ -165,7 +165,7 @@ def check_hashable(problem: Problem | HostProblem) -> None:
     _check_hash(problem.lineage, f"the `lineage` of `{name}`", "build it of numbers, strings and tuples")
 
 
-def check_problem(problem: Problem | HostProblem, data: PyTree) -> None:
+def check_problem(problem: Problem, data: PyTree) -> None:
     """Looks for the mistakes that are easily made in a problem, without compiling or computing anything.
 
     A `HostProblem` has nothing to trace but its start.
@@ -178,13 +178,13 @@ def check_problem(problem: Problem | HostProblem, data: PyTree) -> None:
     """
     check_hashable(problem)
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or leaf.dtype.kind in "OSU":
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or np.dtype(leaf.dtype).kind in "OSU":
             raise ProblemError(
                 f"`data` must return a pytree of arrays of numbers, and `data{jax.tree_util.keystr(path)}` is "
                 f"{_described(leaf)}; make it a NumPy array of numbers."
             )
     problem = without_data(problem)
-    state = jax.eval_shape(lambda data: problem.init(jax.random.key(0), data), data)  # type: ignore[union-attr]
+    state = jax.eval_shape(lambda data: problem.init(jax.random.key(0), data), data)
     if isinstance(problem, HostProblem):
         return
     after, metrics = jax.eval_shape(problem.step, state, data, jax.ShapeDtypeStruct((), jnp.float32))
@@ -221,20 +221,25 @@ def _check_loss(metrics: Any) -> None:
 
 
 def _check_state(before: Any, after: Any) -> None:
-    old_structure: Any = jax.tree.structure(before)
-    new_structure: Any = jax.tree.structure(after)
-    if old_structure != new_structure:
+    old, new = (
+        {f"`state{jax.tree_util.keystr(path)}`": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+        for state in (before, after)
+    )
+    changes = [f"{path} is left out" for path in old if path not in new]
+    changes += [f"{path} is new" for path in new if path not in old]
+    changes += [
+        f"{path} goes in as {_described(old[path])} and comes out as {_described(new[path])}"
+        for path in old
+        if path in new and (old[path].shape, old[path].dtype) != (new[path].shape, new[path].dtype)
+    ]
+    containers: list[Any] = [jax.tree.structure(state) for state in (before, after)]
+    if not changes and containers[0] != containers[1]:
+        changes = [f"{containers[0]} goes in and {containers[1]} comes out"]
+    if changes:
         raise ProblemError(
-            f"`step` must return a state of the structure that it takes, and it makes {new_structure} of "
-            f"{old_structure}; return the state with nothing added or left out."
+            "`step` must return a state of the structure, shapes and dtypes that it takes, as `init` makes it, and "
+            f"{changes[0]}; let both return the same."
         )
-    leaves = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
-    for (path, old), new in leaves:
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
-            raise ProblemError(
-                f"`step` must return a state of the shapes and dtypes that it takes, and it makes {_described(new)} of "
-                f"`state{jax.tree_util.keystr(path)}`, which is {_described(old)}; let `init` return it as `step` does."
-            )
 
 
 def _check_observed(observed: Any) -> None:
