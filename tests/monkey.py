@@ -116,7 +116,7 @@ class Visitor:
         Raises:
             Failure: the app has broken.
         """
-        self.page.set_default_timeout(2000)
+        self.page.set_default_timeout(500)
         self._open()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -146,6 +146,8 @@ class Visitor:
         elif kind == "back":
             self.acts.append("back")
             self.page.go_back(wait_until="commit")
+            if self.page.url == "about:blank":  # where the window began
+                self._open()
         elif kind == "reload":
             self.acts.append("reload")
             self.page.reload(wait_until="commit")
