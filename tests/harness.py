@@ -35,6 +35,13 @@ STANDS = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 HARMLESS = re.compile(r"404 \(Not Found\) http://[^/]+/\w+/_stcore/(health|host-config)")
 """Streamlit's client looks for its server below a deep link first, and is told that it is not there."""
 
+LEFT = re.compile(
+    r"^(.*\bERROR\b.*\n)?Traceback .*\n((\s.*|During handling .*|Traceback .*|RuntimeError: .*|starlette\.\S*: .*|)\n)*?"
+    r'starlette\.\S*Disconnected: Cannot call "send" once a close message has been sent',
+    re.MULTILINE,
+)
+"""Streamlit's server closes a connection that the visitor has left while it was sending: nobody is there any more."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -53,12 +60,12 @@ class Server:
         return self.process.poll() is None
 
     def log(self) -> str:
-        """Everything that the server has written."""
-        return self.log_file.read_text(encoding="utf-8", errors="replace")
+        """Everything that the server has written, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.log_file.read_text(encoding="utf-8", errors="replace"))
 
     def errors(self) -> int:
-        """How many exceptions and errors the server has written."""
-        return len(re.findall(r"Traceback \(most recent call last\)|\bERROR\b|Uncaught app", self.log()))
+        """How many exceptions and errors the server has written, but for the harmless."""
+        return len(re.findall(r"Traceback \(most recent call last\)|\bERROR\b", LEFT.sub("", self.log())))
 
     def memory_mb(self) -> float:
         """Memory that is resident, in MB of 10^6 bytes."""

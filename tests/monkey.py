@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, Error, Page
 
 COMPLETE_S = 30.0
 """A page is complete within so long of the last act."""
-PAUSES_S = (0.02, 0.05, 0.1, 0.3, 1.0)
+PAUSES_S = (0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
 LAST = 12
 """So many acts are told of a failure."""
 TEXTS = (
@@ -56,7 +56,7 @@ KINDS = {
     "link": ("[data-testid=stSidebarNavLink], [data-testid=stPageLink-NavLink]", 2),
 }
 """What can be pressed: a CSS selector, and how often it is chosen against the others."""
-OTHERS = {"home page of the monkey": 2, "Run at once": 3, "back": 1, "reload": 0.5}
+OTHERS = {"come back": 2, "come back and press": 1, "go and press": 2, "back": 1, "reload": 0.5}
 
 # The one of the elements that a number in [0, 1) chooses: what it says, and its middle, once it is in the window.
 CHOOSE = """([selector, share]) => {
@@ -69,13 +69,13 @@ CHOOSE = """([selector, share]) => {
     return [name.trim().split("\\n").slice(0, 2).join(" ").slice(0, 40), x + width / 2, y + height / 2];
 }"""
 
-# Buttons of the page that is left are known by their mark. Gives up after two seconds: not every page has one.
-PRESS_AT_ONCE = """() => new Promise(resolve => {
+# Buttons of the page that is left are known by their mark. Gives up once the page stands: not every page has one.
+PRESS_AT_ONCE = """stands => new Promise(resolve => {
     const primary = () => document.querySelector("[data-testid=stMain] button[kind=primary]");
     const begun = performance.now(), old = primary();
     const look = () => {
         if (primary() && primary() !== old) resolve(primary().click());
-        else if (performance.now() - begun > 2000) resolve();
+        else if (performance.now() - begun > 10000 || (document.querySelector(stands) && performance.now() - begun > 300)) resolve();
         else requestAnimationFrame(look);
     };
     look();
@@ -117,8 +117,12 @@ class Visitor:
             Failure: the app has broken.
         """
         self.page.set_default_timeout(500)
-        self._open()
         end = time.monotonic() + seconds
+        for path in (*self._rng.sample(harness.PAGES, 2), self._path):
+            self._open(path)
+            with suppress(Error):
+                self._press_at_once()
+            self._check()
         while time.monotonic() < end:
             with suppress(Error):  # what was to be pressed has gone: that is no fault of the page's
                 self._act()
@@ -126,11 +130,10 @@ class Visitor:
             self.page.wait_for_timeout(1000 * self._rng.choice(PAUSES_S))
         return self._wait_until_complete()
 
-    def _open(self) -> None:
-        self.acts.append(f"open /{self._path}")
-        self.page.goto(f"{self._server.url}/{self._path}", timeout=60_000, wait_until="commit")
-        with suppress(Error):
-            self.page.wait_for_selector("[data-testid=stApp]", timeout=20_000)
+    def _open(self, path: str) -> None:
+        """By its address, as in a new window."""
+        self.acts.append(f"open /{path}")
+        self.page.goto(f"{self._server.url}/{path}", timeout=60_000, wait_until="commit")
 
     def _act(self) -> None:
         weights = {kind: weight for kind, (_, weight) in KINDS.items()} | OTHERS
@@ -138,16 +141,19 @@ class Visitor:
         share, text, times = self._rng.random(), self._rng.choice(TEXTS), self._rng.randint(1, 4)
         key = self._rng.choice(KEYS)
         keyboard = self.page.keyboard
-        if kind == "home page of the monkey":
+        if kind == "come back":
             self._follow(self._path)
-        elif kind == "Run at once":
-            self._follow(self._rng.choice([self._path, *harness.PAGES]))
+        elif kind == "come back and press":
+            self._open(self._path)
+            self._press_at_once()
+        elif kind == "go and press":
+            self._follow(self._rng.choice(harness.PAGES))
             self._press_at_once()
         elif kind == "back":
             self.acts.append("back")
             self.page.go_back(wait_until="commit")
             if self.page.url == "about:blank":  # where the window began
-                self._open()
+                self._open(self._path)
         elif kind == "reload":
             self.acts.append("reload")
             self.page.reload(wait_until="commit")
@@ -182,7 +188,7 @@ class Visitor:
     def _press_at_once(self) -> None:
         """The first button of the page that is being opened, as soon as it stands."""
         self.acts.append("primary button at once")
-        self.page.evaluate(PRESS_AT_ONCE)
+        self.page.evaluate(PRESS_AT_ONCE, harness.STANDS)
 
     def _check(self) -> None:
         """Raises if something has broken already."""
@@ -195,7 +201,7 @@ class Visitor:
                 raise Failure(f"exception box: {box.inner_text(timeout=1000)}")
         if self._server.errors() > self._before:
             log = self._server.log()
-            raise Failure(f"server's log: {log[max(log.rfind('Traceback'), 0) :][-2000:]}")
+            raise Failure(f"server's log: {log[-2000:]}")
 
     def _wait_until_complete(self) -> float:
         begun = time.monotonic()
@@ -231,7 +237,10 @@ def play(browser: Browser, server: harness.Server, path: str, seed: int, seconds
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(Error):
             visitor.page.screenshot(path=picture, timeout=10_000)
-        print(f"/{path}, seed {seed}: {failure}\nThe last acts: {'; '.join(visitor.acts[-LAST:])}\nPicture: {picture}")
+        print(
+            f"/{path}, seed {seed}: {failure}\nThe last acts: {'; '.join(visitor.acts[-LAST:])}\nPicture: {picture}",
+            flush=True,
+        )
     finally:
         context.close()
     return Outcome(path, seed, len(visitor.acts), complete_s, failure)
