@@ -27,6 +27,8 @@ from playwright.sync_api import Browser, Error, Page
 COMPLETE_S = 30.0
 """A page is complete within so long of the last act."""
 PAUSES_S = (0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
+VISITED = 2
+"""So many other pages are opened before: what they began still goes on."""
 LAST = 12
 """So many acts are told of a failure."""
 TEXTS = (
@@ -70,11 +72,11 @@ CHOOSE = """([selector, share]) => {
 }"""
 
 # Buttons of the page that is left are known by their mark. Gives up once the page stands: not every page has one.
-PRESS_AT_ONCE = """stands => new Promise(resolve => {
+PRESS_AT_ONCE = """([stands, wait_ms]) => new Promise(resolve => {
     const primary = () => document.querySelector("[data-testid=stMain] button[kind=primary]");
     const begun = performance.now(), old = primary();
     const look = () => {
-        if (primary() && primary() !== old) resolve(primary().click());
+        if (primary() && primary() !== old) setTimeout(() => resolve(primary()?.click()), wait_ms);
         else if (performance.now() - begun > 10000 || (document.querySelector(stands) && performance.now() - begun > 300)) resolve();
         else requestAnimationFrame(look);
     };
@@ -118,7 +120,7 @@ class Visitor:
         """
         self.page.set_default_timeout(500)
         end = time.monotonic() + seconds
-        for path in (*self._rng.sample(harness.PAGES, 2), self._path):
+        for path in (*self._rng.sample(harness.PAGES, VISITED), self._path):
             self._open(path)
             with suppress(Error):
                 self._press_at_once()
@@ -186,9 +188,10 @@ class Visitor:
         self.page.locator(f"{link}[href$='/{path}']").first.evaluate("link => link.click()")
 
     def _press_at_once(self) -> None:
-        """The first button of the page that is being opened, as soon as it stands."""
-        self.acts.append("primary button at once")
-        self.page.evaluate(PRESS_AT_ONCE, harness.STANDS)
+        """The first button of the page that is being opened: as soon as it stands, or when its timers tick."""
+        wait_ms = self._rng.choice((0, 100, 200, 400, 800, 1500))
+        self.acts.append(f"primary button {wait_ms} ms after it stands")
+        self.page.evaluate(PRESS_AT_ONCE, [harness.STANDS, wait_ms])
 
     def _check(self) -> None:
         """Raises if something has broken already."""

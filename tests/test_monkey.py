@@ -23,6 +23,6 @@ def server() -> Iterator[harness.Server]:
 
 @pytest.mark.parametrize("path", ["training", "composition", "compilation"])
 def test_a_page_survives_a_monkey(chromium: Browser, server: harness.Server, path: str, tmp_path: Path) -> None:
-    outcome = monkey.play(chromium, server, path, seed=0, seconds=7, folder=tmp_path)
+    outcome = monkey.play(chromium, server, path, seed=0, seconds=6, folder=tmp_path)
     assert outcome.acts > 5
     assert not outcome.failure
