@@ -3,47 +3,48 @@
 import re
 from collections.abc import Iterator
 
-import browser as b
+import harness as h
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure
 
-PAGES = ["", *(file.stem[3:] for file in sorted(b.ROOT.glob("pages/[0-9][0-9]_*.py"))[1:])]
-# Streamlit's client looks for its server below a deep link first, and is told that it is not there.
-# It also says when it is cut off, which one test does to it.
-EXPECTED_ERRORS = re.compile(r"404 \(Not Found\)|when disconnected from server|CLOSING or CLOSED")
+# Streamlit's client says when it is cut off, which one test does to it.
+CUT_OFF = re.compile(r"when disconnected from server|CLOSING or CLOSED")
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with b.chromium() as browser:
+    with h.chromium() as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[str]:
-    with b.server() as url:
-        yield url
+    yield from served()
 
 
 @pytest.fixture
 def fresh_app() -> Iterator[str]:
-    with b.server() as url:
-        yield url
+    yield from served()
+
+
+def served() -> Iterator[str]:
+    """The address of a server that must write no error."""
+    with h.serve() as server:
+        yield server.url
+        assert not server.errors(), server.log()
 
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
     """A visitor with a 1920 x 1080 screen, who must see no error in the console and no exception on the page."""
-    context = chromium.new_context(viewport={"width": 1920, "height": 1080})
+    context = chromium.new_context(viewport=h.SCREEN)
     page = context.new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    errors = h.console_errors(page)
     yield page
     assert not page.get_by_test_id("stException").count()
-    assert not [error for error in errors if not EXPECTED_ERRORS.search(error)]
+    assert not [error for error in errors if not CUT_OFF.search(error)]
     context.close()
 
 
@@ -52,23 +53,23 @@ def running(page: Page) -> None:
 
 
 def test_a_fresh_process_serves_a_deep_link_with_the_whole_frame(fresh_app: str, page: Page) -> None:
-    b.open_page(page, f"{fresh_app}/training")
+    h.open_page(page, f"{fresh_app}/training")
     expect(page.locator("h1")).to_have_text("Training: all transformations in one loop")
     for label in ("Batch size", "Learning rate", "Device", "Seed"):
         expect(page.get_by_test_id("stSidebar").get_by_text(label, exact=True)).to_be_visible()
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(h.PAGES))
     assert page.url.endswith("/training")
 
 
 def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/training?training_pace=unlimited")
-    b.press(page, "Run")
+    h.open_page(page, f"{app}/training?training_pace=unlimited")
+    h.press(page, "Run")
     running(page)
     page.wait_for_function("document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').length >= 2")
     page.evaluate(
         "document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').forEach(e => e.marked = true)"
     )
-    before = b.step_of(page)
+    before = h.step_of(page)
     page.wait_for_function(
         f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before + 5000}"
     )
@@ -77,40 +78,40 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
         "[...document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg')].map(e => e.marked === true)"
     )
     assert len(kept) == 2 and all(kept), "a chart was embedded anew while the run went on"
-    assert float(b.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
-    b.press(page, "Pause")
+    assert float(h.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
+    h.press(page, "Pause")
     expect(page.locator(".stats").first).to_contain_text("paused")
     page.wait_for_timeout(300)
-    paused_at = b.step_of(page)
+    paused_at = h.step_of(page)
     page.wait_for_timeout(800)
-    assert b.step_of(page) == paused_at
+    assert h.step_of(page) == paused_at
     expect(page.locator(".stats").first).to_contain_text("paused")
-    b.press(page, "Step")
+    h.press(page, "Step")
     page.wait_for_function(f"document.querySelector('.stats').innerText.includes('{paused_at + 1:,}')")
-    b.press(page, "Reset")
+    h.press(page, "Reset")
     page.wait_for_function("/Step\\n0\\n/.test(document.querySelector('.stats').innerText)")
 
 
 def test_a_changed_learning_rate_applies_without_reset_and_without_compiling(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/training?training_pace=unlimited")
-    b.press(page, "Run")
+    h.open_page(page, f"{app}/training?training_pace=unlimited")
+    h.press(page, "Run")
     running(page)
-    before = b.step_of(page)
-    b.set_slider(page, "Learning rate", "0.001")
+    before = h.step_of(page)
+    h.set_slider(page, "Learning rate", "0.001")
     expect(page.locator(".stats").first).to_contain_text("0.001")
     expect(page.get_by_text(re.compile("Programs of this run: 1"))).to_be_visible()
     expect(page.get_by_text(re.compile(r"Learning rate changed \d+ times? on the way: 0 compilations"))).to_be_visible()
     running(page)
-    assert b.step_of(page) > before
+    assert h.step_of(page) > before
 
 
 def test_a_changed_batch_size_compiles_and_goes_on_from_the_same_weights(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/training?training_pace=unlimited")
-    b.press(page, "Run")
+    h.open_page(page, f"{app}/training?training_pace=unlimited")
+    h.press(page, "Run")
     running(page)
     page.wait_for_timeout(500)
-    before = b.step_of(page)
-    b.set_slider(page, "Batch size", "64")
+    before = h.step_of(page)
+    h.set_slider(page, "Batch size", "64")
     expect(page.get_by_text(re.compile(r"for batch size 64 on cpu:0.*compile"))).to_be_visible()
     running(page)
     assert before > 0
@@ -120,7 +121,7 @@ def test_a_changed_batch_size_compiles_and_goes_on_from_the_same_weights(app: st
 
 
 def test_settings_live_in_the_address_and_survive_a_reload_and_another_page(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/training?batch_size=128&learning_rate=0.3&device=cpu:2&seed=7&data=moons&width=16")
+    h.open_page(page, f"{app}/training?batch_size=128&learning_rate=0.3&device=cpu:2&seed=7&data=moons&width=16")
     thumbs = page.get_by_test_id("stSidebar").get_by_test_id("stSliderThumbValue")
     for _ in range(2):
         expect(thumbs).to_have_text(["128", "0.3"])
@@ -128,7 +129,7 @@ def test_settings_live_in_the_address_and_survive_a_reload_and_another_page(app:
         expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
         expect(page.get_by_label("Data", exact=True)).to_have_value("moons")
         page.reload()
-        b.settle(page)
+        h.settle(page)
     page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
     expect(page.locator("h1")).to_contain_text("jit(vmap(f))")
     expect(thumbs).to_have_text(["128", "0.3"])
@@ -136,7 +137,7 @@ def test_settings_live_in_the_address_and_survive_a_reload_and_another_page(app:
 
 
 def test_an_invalid_address_falls_back_to_the_defaults(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/training?batch_size=33&learning_rate=fast&device=tpu:9&seed=-4&data=none&depth=99")
+    h.open_page(page, f"{app}/training?batch_size=33&learning_rate=fast&device=tpu:9&seed=-4&data=none&depth=99")
     expect(page.get_by_test_id("stSidebar").get_by_test_id("stSliderThumbValue")).to_have_text(["32", "0.03"])
     expect(page.get_by_label("Device", exact=True)).to_have_value("cpu:0")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
@@ -148,11 +149,11 @@ def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> No
         "window.sockets = []; const Real = WebSocket;"
         "window.WebSocket = class extends Real { constructor(...a) { super(...a); window.sockets.push(this); } }"
     )
-    b.open_page(page, f"{app}/training?training_pace=1000")
-    b.press(page, "Run")
+    h.open_page(page, f"{app}/training?training_pace=1000")
+    h.press(page, "Run")
     running(page)
     page.wait_for_timeout(1000)
-    before = b.step_of(page)
+    before = h.step_of(page)
     assert before > 0
     page.evaluate("window.sockets.forEach(socket => socket.close())")
     page.wait_for_function("window.sockets.length >= 2 && window.sockets.at(-1).readyState === 1")
@@ -163,15 +164,15 @@ def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> No
 
 
 def test_divergence_is_told_in_a_sentence(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/jit_grad_vmap?learning_rate=10&reduction=sum")
-    b.press(page, "Run")
+    h.open_page(page, f"{app}/jit_grad_vmap?learning_rate=10&reduction=sum")
+    h.press(page, "Run")
     warning = page.get_by_test_id("stAlert").filter(has_text="infinite or not a number at learning rate 10")
     warning.wait_for()
     expect(page.locator(".stats").first).to_contain_text("diverged")
 
 
 def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/?seed=3")
+    h.open_page(page, f"{app}/?seed=3")
     page.evaluate("window.same = true")
     page.get_by_role("link", name="Open the lesson training").click()
     expect(page.locator("h1")).to_contain_text("Training")
@@ -180,8 +181,8 @@ def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
 
 
 def test_a_measurement_fills_its_chart(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/jit_grad")
-    b.press(page, "Measure")
+    h.open_page(page, f"{app}/jit_grad")
+    h.press(page, "Measure")
     page.get_by_text(re.compile(r"Taken at \d\d:\d\d:\d\d")).wait_for()
     chart = page.get_by_test_id("stVegaLiteChart").filter(has_text="One gradient, by phases")
     for phase in ("trace", "lower", "compile", "first run", "steady", "dispatch alone", "eager"):
@@ -204,7 +205,7 @@ CSV = "height,weight,kind\n" + "\n".join(f"{i % 7},{(i * i) % 11},{i % 2}" for i
 def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(
     app: str, page: Page, content: str, sentence: str
 ) -> None:
-    b.open_page(page, f"{app}/training")
+    h.open_page(page, f"{app}/training")
     page.get_by_test_id("stSelectbox").filter(has_text="Data").first.locator("input").click()
     page.get_by_role("option", name="your own CSV").click()
     page.locator("input[type=file]").set_input_files(
@@ -215,18 +216,18 @@ def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(
         page.get_by_role("option", name="a", exact=True).click()
     page.get_by_text(sentence).first.wait_for()
     if content == CSV:
-        b.press(page, "Run")
+        h.press(page, "Run")
         running(page)
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", h.PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_every_page_without_scrolling_sideways(
     chromium: Browser, app: str, path: str, scheme: str
 ) -> None:
     context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
-    b.open_page(page, f"{app}/{path}")
+    h.open_page(page, f"{app}/{path}")
     # Tables are wider for a moment, until they know the width of the page.
     page.wait_for_function("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('[data-testid=stMain]'))")
     assert not page.get_by_test_id("stException").count()
@@ -234,7 +235,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(
 
 
 def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app: str, page: Page) -> None:
-    b.open_page(page, f"{app}/composition?batch_size=8")
+    h.open_page(page, f"{app}/composition?batch_size=8")
     expect(page.locator(".ladder")).to_contain_text("jit(vmap(grad(f)))")
     page.get_by_role("button", name="+ checkpoint", exact=True).click()
     expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")

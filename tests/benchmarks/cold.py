@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from app_server import AppServer
-from chromium import STANDS, browser
 from playwright.sync_api import Page
 from report import Figure, at_most
-from visits import page_paths
+
+from tests.harness import PAGES, STANDS, chromium, serve
 
 LIMIT_S = 5
 
@@ -38,12 +37,11 @@ def complete_after(page: Page, address: str, limit_s: float = 60.0) -> float:
 
 def run() -> list[Figure]:
     took = {}
-    with browser() as chromium:
-        for path in page_paths():
-            with AppServer() as server:
-                url = server.wait().url
-                page = chromium.new_page(viewport={"width": 1600, "height": 1000})
-                took[f"/{path}"] = complete_after(page, f"{url}/{path}")
+    with chromium() as browser:
+        for path in PAGES:
+            with serve() as server:
+                page = browser.new_page(viewport={"width": 1600, "height": 1000})
+                took[f"/{path}"] = complete_after(page, f"{server.url}/{path}")
                 page.close()
     slowest = max(took, key=took.__getitem__)
     return [

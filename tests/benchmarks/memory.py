@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from app_server import AppServer
 from report import Figure, at_most
-from visits import page_paths, visit
+from visits import visit
+
+from tests.harness import PAGES, Server, serve
 
 VISITORS = 100
 AT_ONCE = 4
@@ -18,7 +19,7 @@ GROWTH_MB = 30
 
 async def visitors(url: str, first: int) -> int:
     """A hundred visitors, each with a seed of their own, on the pages in turn. Returns how many came through."""
-    paths, doors = page_paths(), asyncio.Semaphore(AT_ONCE)
+    paths, doors = PAGES, asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> bool:
         async with doors:
@@ -27,7 +28,7 @@ async def visitors(url: str, first: int) -> int:
     return sum(await asyncio.gather(*(one(number) for number in range(first, first + VISITORS))))
 
 
-async def settled_mb(server: AppServer) -> float:
+async def settled_mb(server: Server) -> float:
     """Memory when the sessions of those who left are gone. Streamlit lets go of them when somebody else comes."""
     for _ in range(2):
         await asyncio.sleep(SESSION_S + 1)
@@ -35,9 +36,9 @@ async def settled_mb(server: AppServer) -> float:
     return server.memory_mb()
 
 
-async def measure(server: AppServer) -> list[Figure]:
+async def measure(server: Server) -> list[Figure]:
     start_mb = server.memory_mb()
-    for path in page_paths():
+    for path in PAGES:
         await visit(server.url, path)
     base_mb = await settled_mb(server)
     figures = [
@@ -55,5 +56,5 @@ async def measure(server: AppServer) -> list[Figure]:
 
 
 def run() -> list[Figure]:
-    with AppServer(f"--server.disconnectedSessionTTL={SESSION_S}") as server:
-        return asyncio.run(measure(server.wait()))
+    with serve(f"--server.disconnectedSessionTTL={SESSION_S}") as server:
+        return asyncio.run(measure(server))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from app_server import AppServer
 from report import Figure
-from visits import compilations, page_paths, visit
+from visits import compilations, visit
+
+from tests.harness import PAGES, serve
 
 QUERIES = {
     "the first visitor": "",
@@ -18,7 +19,7 @@ QUERIES = {
 async def measure(url: str) -> list[Figure]:
     figures = []
     for number, (visitor, query) in enumerate(QUERIES.items()):
-        for path in page_paths():
+        for path in PAGES:
             before = await compilations(url)
             well = await visit(url, path, query)
             compiled = await compilations(url) - before
@@ -28,5 +29,5 @@ async def measure(url: str) -> list[Figure]:
 
 
 def run() -> list[Figure]:
-    with AppServer() as server:
-        return asyncio.run(measure(server.wait().url))
+    with serve() as server:
+        return asyncio.run(measure(server.url))

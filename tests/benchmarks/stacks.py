@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from app_server import AppServer
-from chromium import STANDS, browser, open_page
 from report import Figure, at_most, percentile
 
 from lib.lessons.composition.transforms import TRANSFORMS
+from tests.harness import SCREEN, STANDS, chromium, open_page, serve
 
 LIMIT_MS = 300
 BASE = "vmap(value_and_grad(f), in_axes=(None, 0, 0))"
@@ -33,10 +32,9 @@ MEASURE = """(button, level) => new Promise(resolve => {
 
 def run() -> list[Figure]:
     took = []
-    with AppServer() as server, browser() as chromium:
-        server.wait()
+    with serve() as server, chromium() as browser:
         for name in TRANSFORMS:
-            page = open_page(chromium, f"{server.url}/composition?stack={BASE}")
+            page = open_page(browser.new_page(viewport=SCREEN), f"{server.url}/composition?stack={BASE}")
             page.wait_for_selector(".ladder")
             page.wait_for_timeout(PAUSE_MS)
             page.wait_for_selector(STANDS)

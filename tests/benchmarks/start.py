@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 
-from app_server import AppServer
-from chromium import browser, open_page
 from report import Figure, at_most
+
+from tests.harness import SCREEN, chromium, open_page, serve
 
 ROUNDS = 4
 
 
 def run() -> list[Figure]:
     answers_s, stands_s = [], []
-    with browser() as chromium:
-        open_page_of = chromium.new_page()  # what the browser does once, it does now
-        open_page_of.goto("about:blank")
+    with chromium() as browser:
+        warm_up = browser.new_page()  # what the browser does once, it does now
+        warm_up.goto("about:blank")
         for _ in range(ROUNDS):
-            with AppServer() as server:
-                server.wait()
+            with serve() as server:
                 answers_s.append(time.monotonic() - server.begun)
-                page = open_page(chromium, server.url)
+                page = open_page(browser.new_page(viewport=SCREEN), server.url)
                 stands_s.append(time.monotonic() - server.begun)
                 page.close()
     return [

@@ -7,9 +7,10 @@ import os
 import time
 from contextlib import AsyncExitStack, suppress
 
-from app_server import AppServer, busy_s
 from report import Figure, at_least, at_most, percentile
 from websocket_tab import Tab
+
+from tests.harness import Server, busy_s, serve
 
 QUERY = "training_pace=unlimited"
 MEASURED_S = 20.0
@@ -31,7 +32,7 @@ async def open_tabs(url: str, count: int, stack: AsyncExitStack) -> list[Tab]:
     return list(await asyncio.gather(*(open_one(seed) for seed in range(1, count + 1))))
 
 
-async def measure(server: AppServer, count: int) -> list[Figure]:
+async def measure(server: Server, count: int) -> list[Figure]:
     async with AsyncExitStack() as stack:
         async with Tab(server.url, "training", QUERY) as first:  # compiles
             await first.press("Run")
@@ -65,7 +66,7 @@ async def measure(server: AppServer, count: int) -> list[Figure]:
         open_s = [tab.open_s for tab in tabs]
 
     many = count > 30
-    wrong = len(exceptions) + server.tracebacks()
+    wrong = len(exceptions) + server.errors()
     return [
         Figure("tick answered, median", f"{1e3 * percentile(answers_s, 50):.0f} ms"),
         at_most("tick answered, p95", 1e3 * percentile(answers_s, 95), 1000 if many else 100, "ms"),
@@ -87,5 +88,5 @@ async def measure(server: AppServer, count: int) -> list[Figure]:
 
 
 def run(count: int) -> list[Figure]:
-    with AppServer() as server:
-        return asyncio.run(measure(server.wait(), count))
+    with serve() as server:
+        return asyncio.run(measure(server, count))

@@ -8,12 +8,11 @@ from statistics import median
 
 import jax
 import jax.numpy as jnp
-from app_server import AppServer
-from chromium import browser, open_page, press, wait_for_stat
 from default_problem import LEARNING_RATE, default_problem
 from report import Figure, at_least
 
 from lib.live.devices import devices
+from tests.harness import SCREEN, chromium, open_page, press, serve, wait_for_stat
 
 ROUNDS = 6
 LIVE_S = 6.0
@@ -67,8 +66,8 @@ def run() -> list[Figure]:
     live_rates, bare_rates, frames = [], [], []
     # Steps for each second of a processor: what is left of the ratio when other programs want the processors too.
     live_per_cpu_s, bare_per_cpu_s = [], []
-    with AppServer() as server, browser() as chromium:
-        page = open_page(chromium, f"{server.wait().url}/training?training_pace=unlimited")
+    with serve() as server, chromium() as browser:
+        page = open_page(browser.new_page(viewport=SCREEN), f"{server.url}/training?training_pace=unlimited")
         for _ in range(ROUNDS):
             press(page, "Run")
             wait_for_stat(page, "Step", "[1-9]")

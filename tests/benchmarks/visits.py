@@ -1,4 +1,4 @@
-"""The pages of the app, and a visit to one of them."""
+"""A visit to a page of the app."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ import asyncio
 import re
 from contextlib import suppress
 
-from app_server import ROOT
 from websocket_tab import Tab
 
 QUIET_S = 1.5
 """A background compilation ends within so long of the last change that a page shows."""
-
-
-def page_paths() -> list[str]:
-    """The path of each page in the address, the first page's empty."""
-    names = [file.stem[3:] for file in sorted((ROOT / "pages").glob("[0-9][0-9]_*.py"))]
-    return ["", *names[1:]]
 
 
 async def visit(url: str, path: str, query: str = "", timeout_s: float = 60.0) -> bool:

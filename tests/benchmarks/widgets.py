@@ -6,10 +6,10 @@ import math
 from statistics import median
 from typing import NamedTuple
 
-from app_server import AppServer
-from chromium import STANDS, browser, open_page
 from playwright.sync_api import Page
 from report import Figure, at_most, percentile
+
+from tests.harness import SCREEN, STANDS, chromium, open_page, serve
 
 CHANGES = 12
 WARM_UP = 3
@@ -94,10 +94,9 @@ def measure(page: Page, change: Change) -> list[float]:
 
 def run() -> list[Figure]:
     figures = []
-    with AppServer() as server, browser() as chromium:
-        server.wait()
+    with serve() as server, chromium() as browser:
         for change in CHANGES_OF_PAGES:
-            page = open_page(chromium, f"{server.url}/{change.path}")
+            page = open_page(browser.new_page(viewport=SCREEN), f"{server.url}/{change.path}")
             page.wait_for_selector(change.result, state="attached")
             page.wait_for_timeout(2000)  # charts are drawn after the script has ended
             took = measure(page, change)
