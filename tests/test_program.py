@@ -69,10 +69,10 @@ def test_a_chunk_is_a_pure_function_of_its_arguments(engine):
 def test_the_picture_is_taken_of_the_new_state_and_only_when_wanted(engine):
     program = program_of(engine, Mean(8), DATA, CPU)
     state = start_state(program, 0, DATA)
-    assert chunk(program, state, 5).picture is None
+    assert chunk(program, state, 5).observed is None
     done = chunk(program, state, 5, want_picture=True)
-    np.testing.assert_array_equal(done.picture["b"], done.state.params["b"])
-    assert all(isinstance(value, np.ndarray) for value in done.picture.values())
+    np.testing.assert_array_equal(done.observed.picture["b"], done.state.params["b"])
+    assert all(isinstance(value, np.ndarray) for value in done.observed.picture.values())
 
 
 def test_equal_seeds_start_alike_and_others_do_not(engine):
@@ -115,7 +115,7 @@ def test_a_chunk_ends_with_the_last_finite_step_however_long_it_is(engine, steps
     assert done.diverged == ("" if steps <= last else "`params['b']`")
     np.testing.assert_allclose(done.state.params["b"], path[done.num_steps], rtol=1e-4)
     assert len(done.metrics["loss"]) == len(done.metrics["each"]) == done.num_steps
-    assert all(np.isfinite(values).all() for values in [*done.metrics.values(), *done.picture.values()])
+    assert all(np.isfinite(values).all() for values in [*done.metrics.values(), *done.observed.picture.values()])
     assert int(done.state.step) == done.num_steps
 
 
