@@ -15,6 +15,7 @@ from lib.lessons.jit_vmap import measure as measured
 from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
+from lib.measure.timing import times_as_fast
 from lib.routines.typed import check, parse, parse_shape
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
@@ -76,21 +77,16 @@ st.subheader("Timings: ways to compute a batch", anchor=False)
 
 def draw_sweep(records: list) -> None:
     spec = charts.sweep_spec("Time for the whole batch", batching.RIVALS, "batch size (log scale)")
-    columns = {
-        name: [record[name] for record in records] for name in ("size", "median_ms", "low_ms", "high_ms", "variant")
-    }
-    st.progress(
-        min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
-        f"batch size {records[-1]['size']:,}",
-    )
-    charts.show(spec, "Time against batch size for each way", sweep=columns)
-    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == records[-1]["size"]}
+    size = records[-1].size
+    done = len({record.size for record in records}) / controls.batch_size.bit_length()
+    st.progress(min(1.0, done), f"batch size {size:,}")
+    charts.show(spec, "Time against batch size for each way", sweep=charts.swept(records))
+    last = {record.label: record for record in records if record.size == size}
     loop, compiled = last.get("Python loop of jit(f)"), last.get("jit(vmap(f))")
     if loop and compiled:
-        st.markdown(
-            f"At batch size **{records[-1]['size']:,}**, `jit(vmap(f))` is **{loop / compiled:,.1f} times** as fast as "
-            "the Python loop over the jitted function."
-        )
+        ratio = times_as_fast(compiled, loop)
+        how = "not distinguishable from" if ratio is None else f"**{ratio:,.1f} times** as fast as"
+        st.markdown(f"At batch size **{size:,}**, `jit(vmap(f))` is {how} the Python loop over the jitted function.")
 
 
 panels.measure(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import jax
 
 from lib.live.engine import Engine
+from lib.measure.timing import PAUSE, Record, Rows
 
-Records = list[dict[str, Any]]
+Records = list[Record]
 
 
 class Measurement:
@@ -27,7 +28,7 @@ class Measurement:
         taken_at: seconds since the epoch when it was done, None before.
     """
 
-    def __init__(self, engine: Engine, device: jax.Device, about: Any, make: Callable[[], Iterator[dict[str, Any]]]):
+    def __init__(self, engine: Engine, device: jax.Device, about: Any, make: Callable[[], Rows]):
         self.about = about
         self.records: Records = []
         self.error = ""
@@ -36,7 +37,7 @@ class Measurement:
         self._engine = engine
         self._device = device
         self._make = make
-        self._source: Iterator[dict[str, Any]] | None = None
+        self._source: Rows | None = None
         self._dropped = threading.Event()
         self._started = False
         self._next()
@@ -63,13 +64,13 @@ class Measurement:
     def _next(self) -> None:
         self._engine.measure(self._device, self._take).add_done_callback(self._took)
 
-    def _take(self) -> dict[str, Any] | None:
+    def _take(self) -> Record | None:
         if self._dropped.is_set():
             return None
         self._started = True
         if self._source is None:  # here, not in the script: making the calls places arrays on the device
             self._source = iter(self._make())
-        return next(self._source, None)
+        return next((record for record in self._source if record is not PAUSE), None)
 
     def _took(self, future: Future) -> None:
         error = future.exception()

@@ -16,6 +16,7 @@ import pyarrow as pa
 import streamlit as st
 
 from lib.live.run import Snapshot
+from lib.measure.timing import Record
 from lib.ui.style import PHASES, SERIES, TEST, TRAIN, duration
 
 FONT = {"labelFontSize": 15, "titleFontSize": 16}
@@ -283,12 +284,16 @@ def timings_spec(title: str, rows: tuple[str, ...], height: int | None = None) -
     return build(alt.layer(spread, dots, text), height or 42 * len(rows) + 110, title)
 
 
-def timings(title: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """Shows records of `label`, `phase`, `ms`, `low`, `high`."""
-    columns = {name: [record[name] for record in records] for name in ("label", "phase", "ms", "low", "high")}
-    columns["text"] = [duration(record["ms"]) for record in records]
-    described = "; ".join(f"{record['label']}: {duration(record['ms'])}" for record in records)
-    show(timings_spec(title, tuple(columns["label"])), f"{title}. {described}.", timings=columns)
+def timings(title: str, records: Sequence[Record]) -> None:
+    """Shows records one below the other."""
+    columns = {
+        "label": [record.label for record in records], "phase": [record.phase for record in records],
+        "ms": [record.median_ms for record in records], "low": [record.low_ms for record in records],
+        "high": [record.high_ms for record in records], "text": [duration(record.median_ms) for record in records],
+    }  # fmt: skip
+    described = "; ".join(f"{record.label}: {duration(record.median_ms)}" for record in records)
+    rows = tuple(dict.fromkeys(record.label for record in records))
+    show(timings_spec(title, rows), f"{title}. {described}.", timings=columns)
 
 
 @cache
@@ -306,6 +311,15 @@ def sweep_spec(title: str, variants: tuple[str, ...], x_title: str, height: int 
         x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q"
     )
     return build(alt.layer(spread, line, dots), height, title)
+
+
+def swept(records: Sequence[Record]) -> dict[str, Any]:
+    """The data of `sweep_spec` and `bars_spec`."""
+    return {
+        "size": [record.size for record in records], "variant": [record.label for record in records],
+        "median_ms": [record.median_ms for record in records], "low_ms": [record.low_ms for record in records],
+        "high_ms": [record.high_ms for record in records], "text": [duration(record.median_ms) for record in records],
+    }  # fmt: skip
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 from html import escape
@@ -17,6 +17,7 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Measurement, Records
 from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
+from lib.measure.timing import Rows
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.ui.controls import Controls
 from lib.ui.style import duration, quantity, stats
@@ -75,7 +76,7 @@ def measure(
     controls: Controls,
     draw: Callable[[Records], None],
     hint: str,
-    experiment: Callable[..., Iterator[dict[str, Any]]],
+    experiment: Callable[..., Rows],
     *args: Any,
     about: Hashable = None,
 ) -> None:

@@ -62,7 +62,7 @@ def shown(name: str, text: str) -> float:
     while not taken.done:
         time.sleep(0.01)
     assert not taken.error, taken.error
-    return next(record["ms"] for record in taken.records if record["phase"] == "steady")
+    return next(record.median_ms for record in taken.records if record.phase == "steady")
 
 
 def fresh(name: str, text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import Any
 
 import streamlit as st
@@ -14,17 +15,13 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
+from lib.measure.timing import times_as_fast
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
-from lib.ui.style import PHASES, SERIES, duration, quantity
+from lib.ui.style import PHASES, duration, quantity
 
 COMPILING = {name: PHASES[name] for name in ("trace", "lower", "compile")}
-STARTS = {
-    "import": SERIES[0],
-    "trace, lower": PHASES["lower"],
-    "compile": PHASES["compile"],
-    "run": PHASES["first run"],
-}
+STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile", "first run")}
 """Parts of the start of a process, and their colours."""
 
 
@@ -63,19 +60,18 @@ def draw_programs(snapshot: Snapshot) -> None:
 
 def draw_timeline(records: Records) -> None:
     """The stages of one call and of a later one, end to end."""
-    rows = tuple(PHASES)[:5]
+    rows, ms = tuple(PHASES)[:5], {record.phase: record.median_ms for record in records}
+    ends = list(accumulate(ms.values()))
     charts.show(
         charts.gantt_spec("From Python to a result", rows, rows, tuple(PHASES.values())[:5], 300),
-        "; ".join(f"{record['phase']}: {duration(record['ms'])}" for record in records),
+        "; ".join(f"{phase}: {duration(took)}" for phase, took in ms.items()),
         bars={
-            "row": [record["phase"] for record in records], "name": [record["phase"] for record in records],
-            "start_ms": [record["start_ms"] for record in records], "end_ms": [record["end_ms"] for record in records],
-            "text": [duration(record["ms"]) for record in records],
+            "row": list(ms), "name": list(ms), "start_ms": [0.0, *ends[:-1]], "end_ms": ends,
+            "text": [duration(took) for took in ms.values()],
         },
     )  # fmt: skip
-    ms = {record["phase"]: record["ms"] for record in records}
     if "steady" in ms:
-        before = records[3]["end_ms"]
+        before = ends[-2]
         st.markdown(
             f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: the way there "
             f"costs as much as **{before / ms['steady']:,.0f}** calls."
@@ -160,48 +156,50 @@ def jit_cache(controls: Controls) -> None:
 def draw_lengths(records: Records) -> None:
     """Time to compile against the length of the program."""
     _sweep("Time to trace, lower and compile", tuple(compilation.LENGTHS), "n, steps or layers (log scale)", records)
-    last = {record["variant"]: record for record in records}
+    last = {record.label: record for record in records}
     if len(last) == len(compilation.LENGTHS):
         unrolled, rolled, *_ = (last[variant] for variant in compilation.LENGTHS)
         st.markdown(
-            f"{unrolled['size']:,} sines in a Python loop: **{duration(unrolled['median_ms'])}** to compile. In a "
-            f"`fori_loop`: **{duration(rolled['median_ms'])}**, for {rolled['size']:,} as for one."
+            f"{unrolled.size:,} sines in a Python loop: **{duration(unrolled.median_ms)}** to compile. In a "
+            f"`fori_loop`: **{duration(rolled.median_ms)}**, for {rolled.size:,} as for one."
         )
 
 
 def draw_dispatch(records: Records) -> None:
     """Blocked and not blocked calls against the size of a matrix."""
-    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "variant")}
-    columns["text"] = [duration(ms) for ms in columns["median_ms"]]
     title = "The product of two n × n matrices"
-    charts.show(charts.bars_spec(title, DISPATCH, "n"), f"{title}, blocked and not blocked", bars=columns)
-    last = {record["variant"]: record["median_ms"] for record in records if record["size"] == records[-1]["size"]}
+    data = charts.swept(records)
+    charts.show(charts.bars_spec(title, DISPATCH, "n"), f"{title}, blocked and not blocked", bars=data)
+    last = {record.label: record for record in records if record.size == records[-1].size}
     if len(last) == len(DISPATCH):
         blocked, free = (last[name] for name in DISPATCH)
+        factor = times_as_fast(free, blocked)
         st.markdown(
-            f"At n = {records[-1]['size']:,} the call returns after **{duration(free)}**, and the result is there after "
-            f"**{duration(blocked)}**. Who does not wait is wrong by a factor of {blocked / free:,.0f}."
+            f"At n = {free.size:,} the call returns after **{duration(free.median_ms)}**, and the result is there after "
+            f"**{duration(blocked.median_ms)}**. "
+            + (
+                "The two are not distinguishable."
+                if factor is None
+                else f"Who does not wait is wrong by a factor of {factor:,.0f}."
+            )
         )
 
 
 def _sweep(title: str, variants: tuple[str, ...], x_title: str, records: Records) -> None:
-    columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
-    charts.show(
-        charts.sweep_spec(title, variants, x_title, 420, columns=2), f"{title}, against n",
-        sweep={name: [record[name] for record in records] for name in columns},
-    )  # fmt: skip
+    spec = charts.sweep_spec(title, variants, x_title, 420, columns=2)
+    charts.show(spec, f"{title}, against n", sweep=charts.swept(records))
 
 
 def draw_starts(records: Records) -> None:
     """What two processes paid for their first result."""
     bars = _Bars()
-    for record in records:
-        ms = (record[name] for name in ("import_ms", "lower_ms", "compile_ms", "run_ms"))
-        bars.row(record["start"], dict(zip(STARTS, ms, strict=True)))
+    for start in dict.fromkeys(record.label for record in records):
+        bars.row(start, {record.phase: record.median_ms for record in records if record.label == start})
     bars.show("From import to the first result", STARTS, 245)
     for record in records:
-        how = "read from the cache" if record["found"] else "compiled, and written to the cache"
-        st.caption(f"{record['start'].capitalize()}: {how}, in {duration(record['compile_ms'])}.")
+        if record.phase == "compile":
+            how = "read from the cache" if record.more["found"] else "compiled, and written to the cache"
+            st.caption(f"{record.label.capitalize()}: {how}, in {duration(record.median_ms)}.")
 
 
 def draw_static(report: dict[str, Any]) -> None:
@@ -246,23 +244,28 @@ def draw_export(report: dict[str, Any]) -> None:
 
 def draw_roofline(records: Records) -> None:
     """The roof of this machine, and routines under it."""
-    kinds = {record["kind"]: record for record in records}
+    kinds = {record.more["kind"]: record for record in records}
     if len(kinds) < 3:
         return
-    peak, bandwidth = kinds["peak"]["gflops_per_s"], kinds["bandwidth"]["gbytes_per_s"]
-    routines = [record for record in records if record["kind"] == "routine"]
-    names = tuple(record["label"] for record in routines)
+    peak, bandwidth = kinds["peak"].more["gflops_per_s"], kinds["bandwidth"].more["gbytes_per_s"]
+    routines = {record.label: record.more for record in records if record.more["kind"] == "routine"}
+    names = tuple(routines)
     low, high, ridge = 0.05, max(200.0, 4 * peak / bandwidth), peak / bandwidth
     charts.show(
         charts.roofline_spec("Roofline of this machine", names),
-        "; ".join(f"{r['label']}: {r['intensity']:.2g} flops a byte, {r['gflops_per_s']:.2g} GFLOP/s" for r in routines),
+        "; ".join(
+            f"{name}: {r['intensity']:.2g} flops a byte, {r['gflops_per_s']:.2g} GFLOP/s" for name, r in routines.items()
+        ),
         roof={
             "intensity": [low, ridge, high], "gflops_per_s": [low * bandwidth, peak, peak],
             "text": ["", "", f"{quantity(peak)} GFLOP/s"],
         },
-        routines={name: [record[name] for record in routines] for name in ("label", "intensity", "gflops_per_s")},
+        routines={
+            "label": list(names), "intensity": [r["intensity"] for r in routines.values()],
+            "gflops_per_s": [r["gflops_per_s"] for r in routines.values()],
+        },
     )  # fmt: skip
     st.caption(
-        f"Roof: {peak:.3g} GFLOP/s ({kinds['peak']['label']}, float32) and {bandwidth:.3g} GB/s "
-        f"({kinds['bandwidth']['label']}), which meet at {ridge:.3g} flops a byte."
+        f"Roof: {peak:.3g} GFLOP/s ({kinds['peak'].label}, float32) and {bandwidth:.3g} GB/s "
+        f"({kinds['bandwidth'].label}), which meet at {ridge:.3g} flops a byte."
     )

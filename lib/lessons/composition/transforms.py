@@ -302,6 +302,11 @@ def expression(stack: Stack, name: str = "f") -> str:
     return name
 
 
+def short(stack: Stack) -> str:
+    """A stack without its keywords."""
+    return expression(tuple(Level(level.name) for level in stack))
+
+
 def code(stack: Stack, arguments: int) -> str:
     """The lines that build it, one a level, `f` being a function of so many arguments."""
     lines, below = [], "f"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from lib.lessons.control_flow.routine import (
 )
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
+from lib.measure.timing import summary, timed, times_as_fast
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import program
@@ -109,24 +111,29 @@ def _sweep_spec(title: str, y_title: str, height: int = 360) -> charts.Spec:
     )
 
 
-SWEEPS = {
-    "compile_ms": ("To trace, lower and compile", "milliseconds (log scale)"),
-    "equations": ("Equations of the jaxpr", "equations (log scale)"),
-    "hlo_ops": ("Operations of the compiled program", "HLO operations (log scale)"),
-    "us_a_turn": ("Time of one turn, steady state", "microseconds (log scale)"),
-}
+SWEEPS: dict[str, tuple[str, str, Callable[[Any], float]]] = {
+    "To trace, lower and compile": ("milliseconds (log scale)", "compile", lambda record: record.median_ms),
+    "Equations of the jaxpr": ("equations (log scale)", "compile", lambda record: record.more["equations"]),
+    "Operations of the compiled program": (
+        "HLO operations (log scale)", "compile", lambda record: record.more["hlo_ops"],
+    ),
+    "Time of one turn, steady state": (
+        "microseconds (log scale)", "steady", lambda record: 1e3 * record.median_ms / record.size,
+    ),
+}  # fmt: skip
+"""Titles, what is drawn of the records of which phase."""
 
 
 def draw_lengths(records: Records) -> None:
     """Compile time, sizes and time a turn, against the number of turns."""
     columns = st.columns(2, gap="medium")
-    for place, (name, (title, y_title)) in enumerate(SWEEPS.items()):
+    for place, (title, (y_title, phase, value)) in enumerate(SWEEPS.items()):
         with columns[place % 2]:
+            drawn = [record for record in records if record.phase == phase]
             data = {
-                "size": [record["size"] for record in records],
-                "value": [record[name] for record in records],
-                "variant": charts.words([record["variant"] for record in records]),
-            }
+                "size": [record.size for record in drawn], "value": [value(record) for record in drawn],
+                "variant": charts.words([record.label for record in drawn]),
+            }  # fmt: skip
             charts.show(_sweep_spec(title, y_title), f"{title}, against the number of turns", sweep=data)
 
 
@@ -145,10 +152,14 @@ def _race_spec(title: str, height: int) -> charts.Spec:
 
 def draw_race(records: Records) -> None:
     """Steps a second of each loop, and the loss against the clock."""
-    speeds = {
-        name: float(np.median([record["steps_per_s"] for record in records if record["loop"] == name]))
-        for name in dict.fromkeys(record["loop"] for record in records)
+    rounds: dict[str, Records] = {}
+    for record in records:
+        rounds.setdefault(record.label, []).append(record)
+    steps = {
+        name: timed(name, "steady", summary([record.median_ms / 1e3 for record in taken], taken[0].calls))
+        for name, taken in rounds.items()
     }
+    speeds = {name: 1e3 / step.median_ms for name, step in steps.items()}
     left, right = st.columns(2, gap="medium")
     with left:
         charts.show(
@@ -159,20 +170,20 @@ def draw_race(records: Records) -> None:
             },
         )  # fmt: skip
     with right:
-        curves = {}
-        for name in speeds:
-            of_it = [record for record in records if record["loop"] == name]
-            curves[name] = (
-                np.array([1e3 * record["seconds"] for record in of_it]), np.array([record["loss"] for record in of_it])
-            )  # fmt: skip
+        curves = {
+            name: (np.array([r.more["seconds"] for r in taken]), np.array([r.more["loss"] for r in taken]))
+            for name, taken in rounds.items()
+        }
         spec = charts.lines_spec(
-            "The same losses, sooner", "milliseconds of training", "loss (log scale)", True, tuple(LOOPS), COLORS, 300
+            "The same losses, sooner", "seconds of training", "loss (log scale)", True, tuple(LOOPS), COLORS, 300
         )
         charts.show(spec, "The loss of each loop against the clock", lines=charts.lines(curves, log=True))
     if len(speeds) == len(LOOPS):
-        python, *rolled = speeds.values()
+        python, *rolled = steps.values()
+        ratios = {step.label: times_as_fast(step, python) for step in rolled}
         times = " and ".join(
-            f"**{name}** {speed / python:,.1f}" for name, speed in zip(list(LOOPS)[1:], rolled, strict=True)
+            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f}'}"
+            for name, ratio in ratios.items()
         )
         st.markdown(f"Times as fast as the Python loop of jitted steps: {times}.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -145,22 +144,22 @@ def draw_costs(variants: tuple[str, ...], x_title: str) -> Callable[[Records], N
             title = "Temporary memory, by the compiler's plan"
             charts.show(
                 _memory_spec(title, variants, x_title), f"{title}, against {x_title}",
-                memory={name: [record[name] for record in records] for name in ("size", "size_bytes", "variant")},
+                memory={
+                    "size": [record.size for record in records], "variant": [record.label for record in records],
+                    "size_bytes": [record.more["size_bytes"] for record in records],
+                },
             )  # fmt: skip
         with time:
             title = "Time of one gradient"
-            columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
-            charts.show(
-                charts.sweep_spec(title, variants, x_title, 380, columns=2), f"{title}, against {x_title}",
-                sweep={name: [record[name] for record in records] for name in columns},
-            )  # fmt: skip
-        last: dict[str, dict[str, Any]] = {record["variant"]: record for record in records}
+            spec = charts.sweep_spec(title, variants, x_title, 380, columns=2)
+            charts.show(spec, f"{title}, against {x_title}", sweep=charts.swept(records))
+        last = {record.label: record for record in records}
         if set(variants) <= set(last):
             first, second = (last[name] for name in variants[:2])
             st.markdown(
-                f"At {first['size']:,}: {variants[0]} takes **{quantity(first['size_bytes'], 'B')}** and "
-                f"**{duration(first['median_ms'])}**, {variants[1]} **{quantity(second['size_bytes'], 'B')}** and "
-                f"**{duration(second['median_ms'])}**."
+                f"At {first.size:,}: {variants[0]} takes **{quantity(first.more['size_bytes'], 'B')}** and "
+                f"**{duration(first.median_ms)}**, {variants[1]} **{quantity(second.more['size_bytes'], 'B')}** and "
+                f"**{duration(second.median_ms)}**."
             )
 
     return draw

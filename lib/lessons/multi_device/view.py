@@ -243,10 +243,10 @@ def _times_spec(title: str, sizes: tuple[int, ...]) -> charts.Spec:
 def draw_times(records: Records, platform: str) -> None:
     """Time of a step against the number of devices."""
     title = "One step on ever more devices"
-    columns = {name: [r[name] for r in records] for name in ("size", "variant", "median_ms", "low_ms", "high_ms")}
-    charts.show(_times_spec(title, sharding.device_counts(platform)), f"{title}, both axes logarithmic", sweep=columns)
-    last = max(record["size"] for record in records)
-    ms = {(record["variant"], record["size"]): record["median_ms"] for record in records}
+    spec = _times_spec(title, sharding.device_counts(platform))
+    charts.show(spec, f"{title}, both axes logarithmic", sweep=charts.swept(records))
+    last = records[-1].size
+    ms = {(record.label, record.size): record.median_ms for record in records}
     if last == 1:
         return
     told = [

@@ -102,16 +102,13 @@ def draw_tree_training(depth: int) -> Callable[[Snapshot], None]:
 
 def draw_updates(records: Records) -> None:
     """Time of an update against the number of leaves."""
-    columns = ("size", "median_ms", "low_ms", "high_ms", "variant")
     title = "One SGD update"
-    charts.show(
-        charts.sweep_spec(title, WAYS, "leaves (log scale)", 480, columns=4), f"{title}, against the number of leaves",
-        sweep={name: [record[name] for record in records] for name in columns},
-    )  # fmt: skip
-    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == max(r["size"] for r in records)}
+    spec = charts.sweep_spec(title, WAYS, "leaves (log scale)", 480, columns=4)
+    charts.show(spec, f"{title}, against the number of leaves", sweep=charts.swept(records))
+    last = {record.label: record.median_ms for record in records if record.size == records[-1].size}
     if len(last) == len(WAYS):
         st.markdown(
-            f"At {records[-1]['size']} leaves: `tree.map` takes **{duration(last['tree.map, eager'])}** without `jit` and "
+            f"At {records[-1].size} leaves: `tree.map` takes **{duration(last['tree.map, eager'])}** without `jit` and "
             f"**{duration(last['tree.map, jit'])}** with it, one vector **{duration(last['vector, eager'])}** and "
             f"**{duration(last['vector, jit'])}**; the gradient **{duration(last['gradient of the batch, jit'])}**."
         )
