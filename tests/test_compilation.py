@@ -11,7 +11,7 @@ from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation import view
 from lib.lessons.compilation.jit_cache import AGAIN, FOUND, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, POWERS, JitCache
 from lib.measure.stages import stages_and_value, stages_of
-from lib.measure.timing import records_of
+from lib.measure.timing import Record, records_of
 
 DEVICE = jax.devices()[0]
 TYPES = compilation.argument_types(8)
@@ -208,3 +208,16 @@ def test_the_arguments_of_the_calls_are_what_their_names_say():
     assert {type_.dtype for type_ in TYPES.values()} == {
         jnp.dtype(dtype) for dtype in ("float32", "int32", "float16", "bfloat16")
     }
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [((1.0, 0.9, 1.1), "wrong by a factor of 8."), ((7.5, 7.0, 7.9), "The two are not distinguishable.")],
+)
+def test_blocked_and_not_blocked_are_compared_only_if_they_can_be_told_apart(monkeypatch, free, said):
+    written = []
+    monkeypatch.setattr(view.charts, "show", lambda *_, **__: None)
+    monkeypatch.setattr(view.st, "markdown", written.append)
+    blocked = Record("blocked", "steady", 8.0, 7.8, 8.2, size=512)
+    view.draw_dispatch([blocked, Record("not blocked", "dispatch", *free, size=512)])
+    assert said in written[0] and "At n = 512" in written[0]

@@ -176,7 +176,8 @@ class Engine:
         self._lock = threading.Lock()
         self._quiet = _Quiet()
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
-        # The first slice of each processor stands in its queue. For how long others may use the processor before it:
+        # Of each processor: the slices that wait, the first of which stands in the queue; for how long others may use it
+        # before that one; and when its last turn ended.
         self._slices: dict[str, deque[_Slice]] = {}
         self._owed_s: dict[str, float] = {}
         self._free_at: dict[str, float] = {}
@@ -192,6 +193,7 @@ class Engine:
         return self._submit(device, True, fun, *args)
 
     def _submit(self, device: jax.Device, pays: bool, fun: Callable[..., Any], *args: Any) -> Future:
+        """A turn; if it `pays`, its time is taken off what is owed to others before the next slice."""
         name = processor(device)
         with self._lock:
             executor = self._executors.get(name)

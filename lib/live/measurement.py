@@ -33,6 +33,7 @@ class Measurement:
         records: what has come in.
         error: one sentence, if it failed or was dropped.
         taken_at: seconds since the epoch when it was done, None before.
+        begun, ended: by the line's clock, when it was asked for and when it was done.
     """
 
     def __init__(self, key: Hashable, about: str, device: jax.Device, make: Callable[[], Rows], now: float) -> None:
