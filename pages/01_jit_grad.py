@@ -149,12 +149,12 @@ st.subheader("Timings", anchor=False)
 
 def draw_timings(records: list) -> None:
     charts.show(charts.timings("One gradient, by phases", records))
-    steady = next((r for r in records if r["phase"] == "steady"), None)
+    steady = next((r for r in records if r.phase == "steady"), None)
     if steady:
         st.caption(
-            f"Steady state: median of {steady['samples']} samples of {steady['calls']} calls each, with quartiles. "
-            f"The compiler counts {steady['flops'] or 0:g} flops and {steady['size_bytes'] or 0:g} bytes a call, "
-            f"so it achieves {steady['gflops_per_s'] or 0:.2g} GFLOP/s and {steady['gbytes_per_s'] or 0:.2g} GB/s."
+            f"Steady state: median of {steady.samples} samples of {steady.calls} calls each, with quartiles. "
+            f"The compiler counts {steady.more['flops'] or 0:g} flops and {steady.more['size_bytes'] or 0:g} bytes a call, "
+            f"so it achieves {steady.more['gflops_per_s'] or 0:.2g} GFLOP/s and {steady.more['gbytes_per_s'] or 0:.2g} GB/s."
         )
 
 

@@ -16,6 +16,7 @@ from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap import view
 from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
+from lib.measure.timing import times_as_fast
 from lib.routines.typed import check, parse, parse_shape
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
@@ -76,19 +77,17 @@ st.subheader("Timings: ways to compute a batch", anchor=False)
 
 
 def draw_sweep(records: list) -> None:
-    st.progress(
-        min(1.0, len({record["size"] for record in records}) / controls.batch_size.bit_length()),
-        f"batch size {records[-1]['size']:,}",
-    )
+    size = records[-1].size
+    done = len({record.size for record in records}) / controls.batch_size.bit_length()
+    st.progress(min(1.0, done), f"batch size {size:,}")
     title = "Time for the whole batch"
     charts.show(charts.sweep(title, "batch size (log scale)", batching.RIVALS, records, 500, columns=3))
-    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == records[-1]["size"]}
+    last = {record.label: record for record in records if record.size == size}
     loop, compiled = last.get("Python loop of jit(f)"), last.get("jit(vmap(f))")
     if loop and compiled:
-        st.markdown(
-            f"At batch size **{records[-1]['size']:,}**, `jit(vmap(f))` is **{loop / compiled:,.1f} times** as fast as "
-            "the Python loop over the jitted function."
-        )
+        ratio = times_as_fast(compiled, loop)
+        how = "not distinguishable from" if ratio is None else f"**{ratio:,.1f} times** as fast as"
+        st.markdown(f"At batch size **{size:,}**, `jit(vmap(f))` is {how} the Python loop over the jitted function.")
 
 
 panels.measure(

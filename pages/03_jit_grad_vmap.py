@@ -83,7 +83,7 @@ st.subheader("Timings", anchor=False)
 def draw_timings(records: list) -> None:
     charts.show(charts.timings("The gradient of one batch, in the steady state", records))
     if records:
-        st.caption(f"Medians of {records[0]['samples']} samples each, taken in turns, with quartiles.")
+        st.caption(f"Medians of {records[0].samples} samples each, taken in turns, with quartiles.")
 
 
 panels.measure(

@@ -71,12 +71,12 @@ compared = view.compare(subject, pair, controls) if pair else ()
 
 st.subheader("Timings", anchor=False)
 panels.measure(
-    "stack", controls, view.draw_times(accepted), "Every level above: compiled from nothing, then called in turns, blocked.",
+    "stack", controls, view.draw_times, "Every level above: compiled from nothing, then called in turns, blocked.",
     measured.stack_times, function, accepted, controls.batch_size, controls.seed,
 )  # fmt: skip
 if compared:
     panels.measure(
-        "pair", controls, view.draw_times(compared), "The pair: compiled from nothing, then called in turns, blocked.",
+        "pair", controls, view.draw_times, "The pair: compiled from nothing, then called in turns, blocked.",
         measured.stack_times, subject, compared, controls.batch_size, controls.seed,
     )  # fmt: skip
 

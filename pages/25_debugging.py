@@ -59,7 +59,7 @@ st.subheader("What each tool costs", anchor=False)
 def draw_costs(records: list) -> None:
     charts.show(charts.timings("One training step, in the steady state", records))
     if len(records) > 1:
-        st.caption(f"Medians of {records[0]['samples']} samples each, taken in turns, with quartiles.")
+        st.caption(f"Medians of {records[0].samples} samples each, taken in turns, with quartiles.")
 
 
 panels.measure(

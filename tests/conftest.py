@@ -36,11 +36,7 @@ def make_engine():
 
     yield make
     for engine in made:
-        engine._background.shutdown(wait=True, cancel_futures=True)
-        engine._analysts.shutdown(wait=True, cancel_futures=True)
-        engine._measurements.shutdown(wait=True, cancel_futures=True)
-        for executor in engine._executors.values():
-            executor.shutdown(wait=True)
+        engine.close()
 
 
 @pytest.fixture

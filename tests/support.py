@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +29,15 @@ def eventually(condition: Callable[[], Any], what: str = "the condition", timeou
             return value
         assert time.monotonic() < deadline, f"{what} has not come about within {timeout_s:g} s"
         time.sleep(0.002)
+
+
+def uninterrupted(slices: Generator[None, None, Any]) -> Any:
+    """What a generator returns that yields nothing but pauses."""
+    while True:
+        try:
+            assert next(slices) is None
+        except StopIteration as end:
+            return end.value
 
 
 class Clock:

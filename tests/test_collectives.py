@@ -11,6 +11,7 @@ from lib.lessons.multi_device.many_devices import ManyDevices
 from lib.lessons.multi_device.measure import LARGE, Collective, collectives, device_sweep, programs
 from lib.lessons.multi_device.routine import JIT, PMAP, SHARD_MAP, SINGLE, Layout
 from lib.live.devices import devices
+from lib.measure.timing import records_of
 
 CPU = devices()["cpu:0"]
 MESH = Mesh(np.array(jax.devices("cpu")[:4]), ("x",), axis_types=(AxisType.Auto,))
@@ -67,7 +68,7 @@ def test_parameters_cut_along_the_batch_are_fetched_and_given_back() -> None:
 
 
 def test_the_sweep_times_every_way_on_every_number_of_devices() -> None:
-    records = list(device_sweep(CPU, 2, 0))
-    variants = {size: {r["variant"] for r in records if r["size"] == size} for size in (1, 2, 4)}
+    records = records_of(device_sweep(CPU, 2, 0))
+    variants = {size: {r.label for r in records if r.size == size} for size in (1, 2, 4)}
     assert variants == {1: {PMAP, SHARD_MAP, JIT, LARGE}, 2: {PMAP, SHARD_MAP, JIT, LARGE}, 4: {LARGE}}
-    assert all(0 < r["low_ms"] <= r["median_ms"] <= r["high_ms"] for r in records)
+    assert all(0 < r.low_ms <= r.median_ms <= r.high_ms for r in records)

@@ -1,7 +1,5 @@
 """The routines, the cache and the experiments of the page on compilation."""
 
-from itertools import pairwise
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,10 @@ from jax import export
 
 from lib.lessons.compilation import measure as experiments
 from lib.lessons.compilation import routine as compilation
+from lib.lessons.compilation import view
 from lib.lessons.compilation.jit_cache import AGAIN, FOUND, LAMBDA, LENGTH, MAX_WAITING, NUMBER, POWER, POWERS, JitCache
 from lib.measure.stages import stages_and_value, stages_of
+from lib.measure.timing import Record, records_of
 
 DEVICE = jax.devices()[0]
 TYPES = compilation.argument_types(8)
@@ -148,36 +148,41 @@ def test_an_exported_program_gives_the_same_for_any_batch_size(batch_size):
     np.testing.assert_allclose(export.deserialize(bytearray(written)).call(w, b, x), np.tile(5.0 + b, (batch_size, 1)))
 
 
-def test_the_timeline_has_no_gaps():
-    records = list(experiments.stage_timeline(DEVICE, "grad(rosenbrock)", 8, 2))
-    assert [record["phase"] for record in records] == ["trace", "lower", "compile", "first run", "steady"]
-    assert records[0]["start_ms"] == 0
-    for before, after in pairwise(records):
-        assert after["start_ms"] == before["end_ms"]
-    for record in records:
-        assert record["end_ms"] - record["start_ms"] == pytest.approx(record["ms"]) and record["ms"] > 0
+def test_the_timeline_has_no_gaps(monkeypatch):
+    records = records_of(experiments.stage_timeline(DEVICE, "grad(rosenbrock)", 8, 2))
+    assert [record.phase for record in records] == ["trace", "lower", "compile", "first run", "steady"]
+    assert all(record.median_ms > 0 and record.label == "grad(rosenbrock)" for record in records)
+    drawn = {}
+    monkeypatch.setattr(view.charts, "show", lambda spec, text, bars: drawn.update(bars))
+    view.draw_timeline(records)
+    assert drawn["start_ms"][0] == 0 and drawn["start_ms"][1:] == drawn["end_ms"][:-1]
+    for record, start, end in zip(records, drawn["start_ms"], drawn["end_ms"], strict=True):
+        assert end - start == pytest.approx(record.median_ms)
 
 
 def test_programs_of_doubling_length_are_compiled_until_they_take_too_long(monkeypatch):
-    records = list(experiments.compile_sweep(DEVICE, 2, longest=4))
-    assert [record["size"] for record in records] == [1] * 4 + [2] * 4 + [4] * 4
-    assert all(record["median_ms"] > 0 for record in records)
+    records = records_of(experiments.compile_sweep(DEVICE, 2, longest=4))
+    assert [record.size for record in records] == [1] * 4 + [2] * 4 + [4] * 4
+    assert all(record.median_ms > 0 and record.phase == "compile" for record in records)
     monkeypatch.setattr(experiments, "MAX_COMPILE_S", 0.0)
-    assert [record["size"] for record in experiments.compile_sweep(DEVICE, 2, longest=4)] == [1] * 4
+    assert [record.size for record in records_of(experiments.compile_sweep(DEVICE, 2, longest=4))] == [1] * 4
 
 
 def test_a_blocked_call_waits_longer_than_one_that_is_not():
-    records = list(experiments.dispatch_sweep(DEVICE, sizes=(512,)))
-    blocked, free = (record["median_ms"] for record in records)
-    assert [record["variant"] for record in records] == list(experiments.DISPATCH)
-    assert blocked > free
+    blocked, free = records_of(experiments.dispatch_sweep(DEVICE, sizes=(512,)))
+    assert (blocked.label, free.label) == experiments.DISPATCH and (blocked.phase, free.phase) == ("steady", "dispatch")
+    assert blocked.median_ms > free.median_ms and blocked.size == 512
 
 
 def test_the_second_start_finds_what_the_first_has_compiled_and_this_process_is_left_alone():
     before = jax.config.jax_compilation_cache_dir
-    first, second = experiments.fresh_starts(DEVICE)
-    assert (first["found"], second["found"]) == (False, True)
-    assert second["compile_ms"] < first["compile_ms"]
+    records = records_of(experiments.fresh_starts(DEVICE))
+    assert [(record.label, record.phase) for record in records] == [
+        (start, phase) for start in ("first start", "second start") for phase in view.STARTS
+    ]  # fmt: skip
+    first, second = (record for record in records if record.phase == "compile")
+    assert (first.more["found"], second.more["found"]) == (False, True)
+    assert second.median_ms < first.median_ms
     assert jax.config.jax_compilation_cache_dir == before
 
 
@@ -188,9 +193,9 @@ def test_a_start_that_takes_too_long_is_told_in_a_sentence(monkeypatch):
 
 
 def test_the_roofline_counts_what_the_algorithm_and_the_compiler_count():
-    records = list(experiments.roofline(DEVICE, 8, 1, matmul_size=64, stream_size=2**12))
-    assert [record["kind"] for record in records[:2]] == ["peak", "bandwidth"]
-    routines = {record["label"]: record for record in records[2:]}
+    records = records_of(experiments.roofline(DEVICE, 8, 1, matmul_size=64, stream_size=2**12))
+    assert [record.more["kind"] for record in records[:2]] == ["peak", "bandwidth"]
+    routines = {record.label: record.more for record in records[2:]}
     assert set(compilation.ROUTINES) < set(routines)
     assert routines["x + 1"]["intensity"] == pytest.approx(1 / 8)  # one addition, four bytes read and four written
     for record in routines.values():
@@ -203,3 +208,16 @@ def test_the_arguments_of_the_calls_are_what_their_names_say():
     assert {type_.dtype for type_ in TYPES.values()} == {
         jnp.dtype(dtype) for dtype in ("float32", "int32", "float16", "bfloat16")
     }
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [((1.0, 0.9, 1.1), "wrong by a factor of 8."), ((7.5, 7.0, 7.9), "The two are not distinguishable.")],
+)
+def test_blocked_and_not_blocked_are_compared_only_if_they_can_be_told_apart(monkeypatch, free, said):
+    written = []
+    monkeypatch.setattr(view.charts, "show", lambda *_, **__: None)
+    monkeypatch.setattr(view.st, "markdown", written.append)
+    blocked = Record("blocked", "steady", 8.0, 7.8, 8.2, size=512)
+    view.draw_dispatch([blocked, Record("not blocked", "dispatch", *free, size=512)])
+    assert said in written[0] and "At n = 512" in written[0]

@@ -12,6 +12,7 @@ from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep, training_race
 from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.lessons.control_flow.routine import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
+from lib.measure.timing import records_of
 from lib.routines.mistakes import provoke
 
 CPU = jax.devices()[0]
@@ -94,14 +95,14 @@ def test_the_three_loops_take_the_same_steps(learning_rate):
 
 
 def test_scan_trains_a_small_network_at_least_five_times_as_fast_as_python():
-    records = list(training_race(CPU, 32, 0.03, 0))
+    records = records_of(training_race(CPU, 32, 0.03, 0))
     speed = {
-        name: np.median([record["steps_per_s"] for record in records if record["loop"] == name])
+        name: np.median([1e3 / record.median_ms for record in records if record.label == name])
         for name in recurrent.LOOPS
     }
     assert speed["scan"] > 5 * speed["Python loop of jitted steps"]
     assert speed["fori_loop"] > 5 * speed["Python loop of jitted steps"]
-    losses = {name: [r["loss"] for r in records if r["loop"] == name] for name in recurrent.LOOPS}
+    losses = {name: [r.more["loss"] for r in records if r.label == name] for name in recurrent.LOOPS}
     first, *others = losses.values()
     assert first[-1] < first[0]
     for other in others:
@@ -109,13 +110,16 @@ def test_scan_trains_a_small_network_at_least_five_times_as_fast_as_python():
 
 
 def test_unrolled_programs_grow_and_rolled_ones_do_not():
-    records = list(length_sweep(CPU, 4, longest=32))
-    sizes = {name: [r["hlo_ops"] for r in records if r["variant"] == name] for name in TURNS}
-    equations = {name: [r["equations"] for r in records if r["variant"] == name] for name in TURNS}
+    records = records_of(length_sweep(CPU, 4, longest=32))
+    compiled = [r for r in records if r.phase == "compile"]
+    sizes = {name: [r.more["hlo_ops"] for r in compiled if r.label == name] for name in TURNS}
+    equations = {name: [r.more["equations"] for r in compiled if r.label == name] for name in TURNS}
     assert sizes["Python for"][-1] > 8 * sizes["Python for"][1] and equations["Python for"] == [2, 4, 8, 16, 32, 64]
     assert len(set(equations["scan"])) == len(set(equations["fori_loop"])) == 1
     assert sizes["scan"][-1] == sizes["scan"][-2] < sizes["scan, unroll=8"][-1] < sizes["Python for"][-1]
-    assert all(record["compile_ms"] > 0 and record["us_a_turn"] > 0 for record in records)
+    steady = [r for r in records if r.phase == "steady"]
+    assert [(r.label, r.size) for r in steady] == [(r.label, r.size) for r in compiled]
+    assert all(record.median_ms > 0 for record in records)
 
 
 def test_the_programs_that_are_compared_compute_the_same():

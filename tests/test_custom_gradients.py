@@ -13,6 +13,7 @@ from lib.lessons.custom_gradients import mistakes as custom_gradient_mistakes
 from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.lessons.custom_gradients.pair_training import PairTraining, gradient_of_a_batch, pair_data
 from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, clip_gradient, curves
+from lib.measure.timing import records_of
 from lib.routines.mistakes import provoke
 
 DEVICE = jax.devices()[0]
@@ -158,18 +159,18 @@ def test_the_implicit_derivative_with_respect_to_time_is_right_too():
 
 
 def test_memory_grows_with_the_iterations_unrolled_and_not_implicitly():
-    records = list(gradient_memory.fixed_point_sweep(DEVICE, 16, (8, 64)))
-    assert [record["variant"] for record in records] == ["unrolled", "implicit"] * 2
-    size = {(record["variant"], record["size"]): record["size_bytes"] for record in records}
+    records = records_of(gradient_memory.fixed_point_sweep(DEVICE, 16, (8, 64)))
+    assert [record.label for record in records] == ["unrolled", "implicit"] * 2
+    size = {(record.label, record.size): record.more["size_bytes"] for record in records}
     assert size["unrolled", 64] > 4 * size["unrolled", 8]
     assert size["implicit", 64] == size["implicit", 8]
 
 
 def test_checkpoint_needs_less_memory_for_the_same_gradient():
-    records = list(gradient_memory.checkpoint_sweep(DEVICE, 16, (8,)))
-    kept, again, products = (record["size_bytes"] for record in records)
+    records = records_of(gradient_memory.checkpoint_sweep(DEVICE, 16, (8,)))
+    kept, again, products = (record.more["size_bytes"] for record in records)
     assert again < products < kept
-    assert all(record["median_ms"] > 0 for record in records)
+    assert all(record.median_ms > 0 for record in records)
     args = (fixed_points.deep_weights(3), np.ones((4, fixed_points.WIDTH), np.float32))
     made = [jax.tree.leaves(jax.jit(gradient)(*args)) for gradient in fixed_points.deep_gradients().values()]
     for other in made[1:]:

@@ -17,6 +17,7 @@ from lib.lessons.debugging.mistakes import MISTAKES
 from lib.lessons.debugging.nan_hunt import Step, first_bad, hunt
 from lib.lessons.debugging.tools import TOOLS, use_tool
 from lib.measure.jaxprs import equations_of
+from lib.measure.timing import records_of
 from lib.routines.mistakes import provoke
 
 
@@ -213,8 +214,8 @@ def test_the_program_for_the_terminal_is_the_one_whose_source_is_shown(capsys):
 
 
 def test_every_tool_is_timed():
-    rows = list(tool_costs(jax.devices()[0], 8, 0))
-    assert len(rows) == 6 and all(row["ms"] > 0 for row in rows)
+    records = records_of(tool_costs(jax.devices()[0], 8, 0))
+    assert len(records) == 6 and all(record.median_ms > 0 for record in records)
 
 
 # The hunt.

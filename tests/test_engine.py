@@ -238,18 +238,16 @@ def test_a_measurement_gives_its_result_or_its_error(engine):
     assert engine.measure(CPU, lambda: 42).result(10) == 42
     with pytest.raises(ZeroDivisionError):
         engine.measure(CPU, lambda: 1 / 0).result(10)
-    eventually(lambda: engine.measurements() == 0)
     assert engine.measure(CPU, lambda: 43).result(10) == 43
 
 
-def test_measurements_are_counted(engine):
-    go = threading.Event()
-    futures = [engine.measure(CPU, go.wait) for _ in range(3)]
-    assert engine.measurements() == 3
-    go.set()
-    for future in futures:
-        future.result(10)
-    eventually(lambda: engine.measurements() == 0)
+def test_one_slice_at_a_time_stands_in_the_queue(manual_engine, executor):
+    futures = [manual_engine.measure(CPU, lambda i=i: i) for i in range(3)]
+    for i, future in enumerate(futures):
+        assert len(executor.tasks) == 1 and not future.done()
+        executor.take()
+        assert future.result(0) == i
+    assert not executor.tasks
 
 
 def test_nothing_else_works_while_a_measurement_is_taken(engine):
@@ -287,7 +285,7 @@ def test_between_two_measurements_every_waiting_turn_is_taken(engine):
         else:
             over.set()
 
-    eventually(lambda: engine.load(CPU) == 2)  # the first measurement stands in the queue, the others behind it
+    assert engine.load(CPU) == 2  # the first measurement stands in the queue, the others behind it
     engine.submit(CPU, turn)
     hold.set()
     for future in measured:
@@ -304,9 +302,6 @@ def test_a_failed_measurement_lets_the_background_go_on(engine):
     assert engine.background(lambda: 42).result(10) == 42
 
 
-# What nobody waits for any longer.
-
-
 class Seconds:
     """Stands for the module `time` of the engine."""
 
@@ -321,6 +316,136 @@ class Seconds:
 def seconds(monkeypatch):
     monkeypatch.setattr("lib.live.engine.time", clock := Seconds())
     return clock
+
+
+def busy(engine, seconds, order, name, takes, times):
+    """Somebody who submits one turn after the other, as a run does."""
+
+    def turn():
+        order.append(name)
+        seconds.now += takes
+
+    def again(_=None):
+        if order.count(name) < times:
+            engine.submit(CPU, turn).add_done_callback(again)
+
+    again()
+
+
+def measuring(engine, seconds, order, name, takes, times):
+    """A measurement of some slices."""
+
+    def one():
+        order.append(name)
+        seconds.now += takes
+
+    def again(_=None):
+        if order.count(name) < times:
+            engine.measure(CPU, one).add_done_callback(again)
+
+    again()
+
+
+@pytest.mark.parametrize(
+    ("takes", "expected"), [(1 / 16, ["slice", "run"]), (1 / 8, ["slice", "run"]), (1 / 32, ["slice", "run", "run"])]
+)
+def test_between_two_slices_a_run_has_the_processor_for_as_long(manual_engine, executor, seconds, takes, expected):
+    order = []
+    measuring(manual_engine, seconds, order, "slice", 1 / 16, 20)
+    busy(manual_engine, seconds, order, "run", takes, 60)
+    executor.take_all()
+    assert order[: 20 * len(expected) - len(expected) + 1] == (expected * 20)[: 20 * len(expected) - len(expected) + 1]
+    assert order.count("slice") == 20 and order.count("run") == 60
+
+
+def test_many_measurements_take_no_more_than_one(manual_engine, executor, seconds):
+    order = []
+    for i in range(6):
+        measuring(manual_engine, seconds, order, f"slice {i}", 1 / 16, 5)
+    busy(manual_engine, seconds, order, "run", 1 / 16, 100)
+    executor.take_all()
+    slices = [i for i, what in enumerate(order) if what != "run"]
+    assert len(slices) == 30 and all(other - one == 2 for one, other in pairwise(slices))
+
+
+def test_all_runs_together_have_as_long_as_a_slice_and_each_waiting_run_its_turn(manual_engine, executor, seconds):
+    order = []
+    measuring(manual_engine, seconds, order, "slice", 1 / 16, 10)
+    for i in range(4):
+        busy(manual_engine, seconds, order, f"run {i}", 1 / 64, 100)
+    executor.take_all(2000)
+    slices = [i for i, what in enumerate(order) if what == "slice"]
+    for one, other in pairwise(slices):
+        between = order[one + 1 : other]
+        assert len(between) >= 4 and set(between) == {f"run {i}" for i in range(4)}
+
+
+def test_a_long_slice_is_paid_back(manual_engine, executor, seconds):
+    order = []
+    manual_engine.measure(CPU, lambda: setattr(seconds, "now", seconds.now + 1.0))
+    measuring(manual_engine, seconds, order, "slice", 1 / 16, 1)
+    busy(manual_engine, seconds, order, "run", 1 / 8, 20)
+    executor.take_all()
+    assert order.index("slice") == 8
+
+
+def test_a_measurement_goes_on_at_once_if_nobody_else_wants_the_processor(manual_engine, executor, seconds):
+    order = []
+    measuring(manual_engine, seconds, order, "slice", 1 / 16, 10)
+    executor.take()
+    manual_engine.submit(CPU, order.append, "turn")
+    for _ in range(9 + 1 + 1):  # one slice is passed on
+        executor.take()
+    assert order == ["slice", "turn", *["slice"] * 9] and not executor.tasks
+
+
+def test_what_waits_in_the_background_begins_before_the_next_slice(engine):
+    order, begun, go = [], threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        go.wait(10)
+
+    measured = engine.measure(CPU, first)
+    assert begun.wait(10)
+    tasks = [engine.background(order.append, "task") for _ in range(2)]
+    analysis = engine.analyses.get("key", order.append, "task")
+    eventually(lambda: engine._quiet._waiting == 3)
+    slices = [engine.measure(CPU, lambda: order.append("slice")) for _ in range(5)]
+    go.set()
+    for future in (measured, *tasks, analysis, *slices):
+        future.result(10)
+    assert order[:3] == ["task"] * 3
+
+
+def test_a_slice_that_has_to_wait_for_the_background_lets_runs_go_first(engine):
+    go, begun, turns = threading.Event(), threading.Event(), []
+    task = engine.background(lambda: begun.set() or go.wait(10))
+    assert begun.wait(10)
+    measured = engine.measure(CPU, lambda: "measured")
+    for i in range(20):
+        engine.submit(CPU, turns.append, i).result(10)
+    assert not measured.done() and turns == list(range(20))
+    go.set()
+    assert measured.result(10) == "measured" and task.result(10)
+
+
+def test_a_closed_engine_has_no_threads_left_and_takes_nothing(make_engine):
+    before = set(threading.enumerate())
+    engine = make_engine()
+    engine.submit(CPU, int).result(10)
+    engine.background(int).result(10)
+    engine.analyses.get("key", int).result(10)
+    measured = engine.measure(CPU, lambda: 42)
+    engine.close()
+    assert measured.result(0) == 42
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(RuntimeError):
+        engine.submit(CPU, int)
+    assert engine.measure(CPU, int).cancelled()
+
+
+# What nobody waits for any longer.
 
 
 def test_what_nobody_has_asked_for_lately_is_not_begun(executor, seconds):

@@ -1,11 +1,13 @@
 """`pages/24_multi_device.py`: what it shows of batches that do not divide, of mistakes, and of several processes."""
 
+import sys
 import time
 
+from support import eventually
 from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.multi_device.mistakes import MISTAKES
-from lib.lessons.multi_device.processes import LINE
+from lib.lessons.multi_device.processes import LINE, Job
 
 
 def test_a_batch_that_does_not_divide_is_explained_and_the_single_device_goes_on() -> None:
@@ -59,3 +61,22 @@ def test_two_processes_show_their_progress_and_losses_and_stop_at_a_press() -> N
     assert any(info.value == "Stopped." for info in app.info) and LINE.ahead(job) == 0
     pick(app, "Batch size", 1)
     assert next(button for button in app.button if button.label == "Start two processes").disabled
+
+
+def test_who_waits_for_a_job_of_others_sees_the_place_in_the_line_and_watches_that_job() -> None:
+    step = """{"event": "step", "step": 9, "loss": 1.5}"""
+    talk = f"import time; print({step!r}, flush=True); time.sleep(60)"
+    job = Job([[sys.executable, "-c", talk]] * 2, lease_s=60)
+    try:
+        eventually(lambda: job.look().first_loss_s)
+        app = open_page("multi_device")
+        assert any("1 job is running or waiting now" in caption.value for caption in app.caption)
+        press(app, "Start two processes")
+        assert any("1 job is before yours" in caption.value for caption in app.caption)
+        assert any("process 0: **step 9**" in text.value for text in app.markdown)
+        mine, _ = app.session_state["_job"]
+        mine.stop()
+        eventually(lambda: not mine.look().active)
+    finally:
+        job.kill()
+    eventually(lambda: not job.look().active)

@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad_vmap import routine as linear_regression
 from lib.lessons.training.presets import PRESETS
+from lib.live.devices import devices
+from lib.live.measurement import Measurements
 from lib.ui import frame
 
 FILES = frame.page_files()
@@ -266,11 +268,10 @@ def test_a_measurement_of_compilation_ends_in_words(key: str, shown: str) -> Non
     app = open_page("compilation")
     settle(next(button for button in app.button if button.key == f"{key}_measure").click().run())
     end = time.monotonic() + TIMEOUT_S
-    while not any("Taken at" in caption.value for caption in app.caption):
+    while not any(shown in text.value for text in [*app.markdown, *app.caption]):
         assert time.monotonic() < end
         time.sleep(0.2)
         settle(app.run())
-    assert any(shown in text.value for text in [*app.markdown, *app.caption])
 
 
 def ladder(app: AppTest) -> str:
@@ -359,3 +360,50 @@ def test_the_two_orders_differ_by_what_is_told() -> None:
     pick(app, "Pair", "the stack above, and another")
     settle(next(box for box in app.text_input if box.label == "The other stack").set_value("nonsense").run())
     assert any("innermost is f" in error.value for error in app.error)
+
+
+# What others have measured.
+
+
+@pytest.fixture
+def others_line(manual_engine, clock, monkeypatch):
+    """The line of measurements of the pages, taken when the test says so."""
+    line = Measurements(manual_engine, clock)
+    monkeypatch.setattr("lib.ui.panels.default_measurements", lambda: line)
+    return line
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(caption.value for caption in app.caption)
+
+
+def test_what_was_measured_a_short_while_ago_is_shown_to_the_next_visitor_with_its_age(
+    others_line, executor, clock
+) -> None:
+    app = press(open_page("jit_grad_vmap"), "Measure")
+    executor.take_all()
+    taken = captions(settle(app.run()))
+    assert re.search(r"Taken at \d\d:\d\d:\d\d \(server's clock\) for batch size 32 on cpu:0", taken)
+    clock.now += 40
+    other = open_page("jit_grad_vmap")
+    assert "40 s ago by somebody on this server, for batch size 32 on cpu:0" in captions(other)
+    assert "Medians of" in captions(other)
+    first = others_line.recent(next(iter(others_line._kept)))
+    press(other, "Measure again")
+    assert "measuring, in turns with the runs" in captions(other)
+    executor.take_all()
+    assert "ago by somebody" not in captions(settle(other.run())) and "Taken at" in captions(other)
+    assert others_line.recent(first.key) is not first, "it has really measured"
+    pick(other, "Batch size", 64)
+    assert any(button.label == "Measure" for button in other.button) and "press Measure again" in captions(other)
+
+
+def test_who_waits_for_measurements_of_others_sees_how_many(others_line, executor) -> None:
+    for visitor in ("one", "other"):
+        others_line.ask(visitor, visitor, devices()["cpu:0"], lambda: iter(()))
+    app = press(open_page("jit_grad_vmap"), "Measure")
+    assert "2 measurements are before yours" in captions(app)
+    executor.take()
+    assert "1 measurement is before yours" in captions(app.run())
+    executor.take()
+    assert "measuring, in turns with the runs" in captions(app.run())

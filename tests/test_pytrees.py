@@ -10,6 +10,7 @@ from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import mistakes as pytree_mistakes
 from lib.lessons.pytrees import routine as pytrees
 from lib.lessons.pytrees.mistakes import MISTAKES
+from lib.measure.timing import records_of
 from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import forward, init_params
@@ -106,10 +107,10 @@ def test_the_training_learns():
 
 
 def test_the_timings_have_every_way_at_every_number_of_leaves():
-    records = list(pytree_timings.update_sweep(DEVICE, 4, 2))
-    assert [record["size"] for record in records] == [2] * 8 + [4] * 8
-    assert {record["variant"] for record in records} == set(pytree_timings.WAYS)
-    assert all(record["median_ms"] > 0 for record in records)
+    records = records_of(pytree_timings.update_sweep(DEVICE, 4, 2))
+    assert [record.size for record in records] == [2] * 8 + [4] * 8
+    assert {record.label for record in records} == set(pytree_timings.WAYS)
+    assert all(record.median_ms > 0 for record in records)
 
 
 def test_what_is_timed_are_updates_of_the_same_parameters():

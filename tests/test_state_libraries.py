@@ -17,6 +17,7 @@ from lib.lessons.state_libraries import routine as state_libraries
 from lib.lessons.state_libraries.mistakes import mistakes_of
 from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, Libraries, load
 from lib.measure.stages import stages_made
+from lib.measure.timing import Record, records_of
 from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import batched_forward, init_params
@@ -226,11 +227,26 @@ def test_the_libraries_are_imported_when_the_page_is_opened_and_not_before():
 def test_the_costs_are_measured_for_each_library(monkeypatch):
     monkeypatch.setattr(costs, "STEPS", 2)
     names = (PLAIN, "Flax NNX")
-    records = list(costs.library_costs(DEVICE, names, 4, 0))
-    for phase in ("compile", "own", "pure"):
-        assert [record["label"] for record in records if record["phase"] == phase] == list(names)
-    assert all(record["ms"] > 0 for record in records if "ms" in record)
-    assert records[-1]["phase"] == "overhead"
+    records = records_of(costs.library_costs(DEVICE, names, 4, 0))
+    for phase in ("trace", "lower", "compile"):
+        assert [record.label for record in records if record.phase == phase] == list(names)
+    for way in ("own", "pure"):
+        assert [record.label for record in records if record.more.get("way") == way] == list(names)
+    assert all(record.median_ms > 0 for record in records)
+    assert {record.phase for record in records} == {"trace", "lower", "compile", "steady"}
+    share = costs.overhead(records)
+    assert share is None or share > -1
+
+
+def test_the_overhead_is_that_of_the_pair_timed_alone_and_nothing_if_its_samples_are_far_apart():
+    def record(way, low, high):
+        return Record(PLAIN, "steady", (low + high) / 2, low, high, more={"way": way})
+
+    others = [record("own", 5.0, 5.5), record("pure", 9.0, 9.5)]
+    assert costs.overhead([*others, record("own, alone", 1.0, 1.1), record("pure, alone", 1.5, 1.6)]) == pytest.approx(
+        0.5
+    )
+    assert costs.overhead([*others, record("own, alone", 1.0, 1.3), record("pure, alone", 1.5, 1.6)]) is None
 
 
 def test_all_calls_that_are_timed_take_the_same_step():

@@ -68,9 +68,19 @@ def test_what_processes_say_is_kept_and_they_are_gone_at_the_end(start) -> None:
     assert 0 < report.first_loss_s < report.elapsed_s and len(report.pids) == 2
 
 
+def test_those_who_watch_a_job_do_not_keep_it_going(start) -> None:
+    first, second = start(talks(3, 60), lease_s=0.5), start(talks(3))
+    eventually(lambda: not first.report().active)
+    assert first.report().message == "Nobody looked any longer, so the processes were ended."
+    second.stop()
+
+
 def test_one_job_runs_at_a_time_and_the_next_is_told_that_it_waits(start) -> None:
     first, second, third = start(talks(3, 60)), start(talks(3)), start(talks(3))
     eventually(lambda: first.look().losses[0])
+    line = first._line
+    assert line.running() is first and len(line) == 3
+    assert line.running().report().losses[0], "those who wait can watch it"
     assert [job.look().ahead for job in (first, second, third)] == [0, 1, 2]
     assert second.look().pids == ()
     second.stop()

@@ -2,7 +2,8 @@
 
 Each physical processor has one queue, first come, first served, behind the `Executor` interface. A live
 run submits one short chunk and, when that is done, the next, so that runs share the processor in turns.
-Compilation goes on beside the queues, so that nobody's new shape holds up another's run.
+Compilation goes on beside the queues, so that nobody's new shape holds up another's run. A measurement is taken in
+slices: nothing else works while one is taken, and others have the processor for as long before the next.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,6 +24,8 @@ MAX_ANSWERS = 512
 MAX_TRACES = 64
 MAX_ANALYSES = 128
 BACKGROUND_THREADS = 2
+QUIET_S = 0.01
+"""While a slice waits for background work to end, it looks so often whether others want its turn."""
 WANTED_S = 5.0
 """A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
 
@@ -86,21 +89,23 @@ class Shared:
 
 
 class _Quiet:
-    """Lets many background tasks work at once, or one measurement and none of them."""
+    """Lets many background tasks work at once, or one slice of a measurement and none of them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._working = 0
-        self._measuring = 0
-
-    @property
-    def measuring(self) -> bool:
-        return self._measuring > 0
+        self._waiting = 0
+        self._let_in = 0  # those that waited when the last slice ended: they begin before the next
+        self._wanted = False
+        self.measuring = False
 
     @contextmanager
     def work(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._measuring)
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._let_in or not (self._wanted or self.measuring))
+            self._waiting -= 1
+            self._let_in = max(0, self._let_in - 1)
             self._working += 1
         try:
             yield
@@ -109,17 +114,40 @@ class _Quiet:
                 self._working -= 1
                 self._changed.notify_all()
 
-    @contextmanager
-    def measure(self) -> Iterator[None]:
+    def begin(self, others: Callable[[], bool]) -> bool:
+        """Waits until nothing works, and lets nothing new begin; False if others want the turn meanwhile."""
         with self._changed:
-            self._measuring += 1
-            self._changed.wait_for(lambda: not self._working)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._measuring -= 1
-                self._changed.notify_all()
+            while True:
+                self._wanted = True
+                if not (self._working or self._let_in or self.measuring):
+                    self.measuring = True
+                    return True
+                if others():
+                    return False
+                self._changed.wait(QUIET_S)
+
+    def end(self) -> None:
+        with self._changed:
+            self.measuring = self._wanted = False
+            self._let_in = self._waiting
+            self._changed.notify_all()
+
+    def give_up(self) -> None:
+        with self._changed:
+            self._wanted = False
+            self._changed.notify_all()
+
+
+class _Slice(NamedTuple):
+    """A slice of a measurement that waits for its turn, and its result."""
+
+    device: jax.Device
+    fun: Callable[[], Any]
+    future: Future
+
+
+_PASSED = object()
+"""What a turn gives that a slice has left to others."""
 
 
 def _one_thread(name: str) -> Executor:
@@ -148,10 +176,11 @@ class Engine:
         self._lock = threading.Lock()
         self._quiet = _Quiet()
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
-        # One measurement at a time stands in a queue, and goes to its end: between two of them, every run
-        # that waits has its turn.
-        self._measurements = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
-        self._waiting = 0
+        # Of each processor: the slices that wait, the first of which stands in the queue; for how long others may use it
+        # before that one; and when its last turn ended.
+        self._slices: dict[str, deque[_Slice]] = {}
+        self._owed_s: dict[str, float] = {}
+        self._free_at: dict[str, float] = {}
         self._looked_at: dict[int, float] = {}
         self.programs = Shared(self.background, MAX_PROGRAMS)
         self.answers = Shared(self.background, MAX_ANSWERS)
@@ -161,23 +190,32 @@ class Engine:
 
     def submit(self, device: jax.Device, fun: Callable[..., Any], *args: Any) -> Future:
         """A turn on the processor of a device."""
+        return self._submit(device, True, fun, *args)
+
+    def _submit(self, device: jax.Device, pays: bool, fun: Callable[..., Any], *args: Any) -> Future:
+        """A turn; if it `pays`, its time is taken off what is owed to others before the next slice."""
         name = processor(device)
         with self._lock:
             executor = self._executors.get(name)
             if executor is None:
                 executor = self._executors[name] = self._make_executor(name)
             self._load[name] = self._load.get(name, 0) + 1
+        submitted = time.monotonic()
         try:
             future = executor.submit(fun, *args)
         except BaseException:
-            self._leave(name)
+            self._leave(name, submitted, False)
             raise
-        future.add_done_callback(lambda _: self._leave(name))
+        future.add_done_callback(lambda _: self._leave(name, submitted, pays))
         return future
 
-    def _leave(self, name: str) -> None:
+    def _leave(self, name: str, submitted: float, pays: bool) -> None:
         with self._lock:
             self._load[name] -= 1
+            now = time.monotonic()
+            if pays:  # a turn begins when the one before has ended
+                self._owed_s[name] = self._owed_s.get(name, 0.0) - (now - max(submitted, self._free_at.get(name, 0.0)))
+            self._free_at[name] = now
 
     def load(self, device: jax.Device) -> int:
         """How many turns are being taken or waited for on the processor of a device."""
@@ -209,31 +247,74 @@ class Engine:
         return executor.submit(rest_then_work)
 
     def measure(self, device: jax.Device, fun: Callable[[], Any]) -> Future:
-        """A turn with the processor to itself: no run computes, nothing compiles beside it."""
+        """A slice of a measurement: a turn with the processor to itself; no run computes, nothing compiles beside it.
 
-        def alone() -> Any:
-            with self._quiet.measure():
-                return fun()
-
-        def take() -> Any:
-            try:
-                return self.submit(device, alone).result()
-            finally:
-                with self._lock:
-                    self._waiting -= 1
-
+        Before the next slice others have the processor for at least as long as this one took, if they want it.
+        Cancelled if the engine is closed before.
+        """
+        name = processor(device)
+        future: Future = Future()
         with self._lock:
-            self._waiting += 1
-        return self._measurements.submit(take)
+            line = self._slices.setdefault(name, deque())
+            line.append(_Slice(device, fun, future))
+            first = len(line) == 1
+        if first:
+            self._line_up(name)
+        return future
+
+    def _line_up(self, name: str) -> None:
+        """Puts the first slice at the end of the queue."""
+        device, fun, _ = self._slices[name][0]
+        try:
+            turn = self._submit(device, False, self._take_slice, device, fun)
+        except RuntimeError:  # the queue is closed
+            turn = Future()
+            turn.cancel()
+        turn.add_done_callback(functools.partial(self._after_slice, name))
+
+    def _take_slice(self, device: jax.Device, fun: Callable[[], Any]) -> Any:
+        name, begun = processor(device), time.monotonic()
+
+        def others() -> bool:
+            return self.load(device) > 1
+
+        if (self._owed_s.get(name, 0.0) > 0 and others()) or not self._quiet.begin(others):
+            return _PASSED
+        try:
+            return fun()
+        finally:
+            self._quiet.end()
+            self._owed_s[name] = time.monotonic() - begun
+
+    def _after_slice(self, name: str, turn: Future) -> None:
+        failed = turn.cancelled() or turn.exception() is not None
+        if not failed and turn.result() is _PASSED:
+            self._line_up(name)
+            return
+        with self._lock:
+            future = self._slices[name].popleft().future
+            more = bool(self._slices[name])
+        if more:
+            self._line_up(name)
+        if turn.cancelled():
+            self._quiet.give_up()
+            future.cancel()
+        elif failed:
+            future.set_exception(turn.exception())
+        else:
+            future.set_result(turn.result())
 
     @property
     def measuring(self) -> bool:
-        """Whether a measurement is being taken: everything else waits."""
+        """Whether a slice of a measurement is being taken: everything else waits."""
         return self._quiet.measuring
 
-    def measurements(self) -> int:
-        """How many measurements are being taken or waited for."""
-        return self._waiting
+    def close(self) -> None:
+        """Ends all threads. What stands in a queue is still done, and what waits in the background is cancelled."""
+        for beside in (self._background, self._analysts):
+            beside.shutdown(wait=True, cancel_futures=True)
+        for queue in list(self._executors.values()):
+            queue.shutdown(wait=True)
 
 
 @functools.cache

@@ -1,83 +1,176 @@
-"""A measurement that a visitor asked for, and its records as they come in."""
+"""Measurements that visitors asked for: one line for all, taken slice by slice, and kept for a while for everybody."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Any
 
 import jax
 
-from lib.live.engine import Engine
+from lib.live.engine import Engine, default_engine
+from lib.live.run import LEASE_S
+from lib.measure.timing import PAUSE, Record, Rows
 
-Records = list[dict[str, Any]]
+SLICE_S = 0.05
+"""A slice ends where the measurement may first be interrupted after so long. A longer call is a slice by itself."""
+FRESH_S = 300.0
+"""So long a measurement is shown to others who come to the same settings."""
+MAX_KEPT = 64
+
+Records = list[Record]
 
 
 class Measurement:
-    """Takes one record after the other, each with the processor to itself, until there are no more.
-
-    Between two records everybody else has a turn.
+    """What has been measured so far, for all who asked for it.
 
     Attributes:
-        about: for which settings it is taken; whatever the page compares with the present ones.
+        key: what is measured, on which device, for which settings.
+        about: the settings in words.
         records: what has come in.
-        error: one sentence, if it failed.
+        error: one sentence, if it failed or was dropped.
         taken_at: seconds since the epoch when it was done, None before.
+        begun, ended: by the line's clock, when it was asked for and when it was done.
     """
 
-    def __init__(self, engine: Engine, device: jax.Device, about: Any, make: Callable[[], Iterator[dict[str, Any]]]):
+    def __init__(self, key: Hashable, about: str, device: jax.Device, make: Callable[[], Rows], now: float) -> None:
+        self.key = key
         self.about = about
         self.records: Records = []
         self.error = ""
         self.taken_at: float | None = None
-        self.begun = time.monotonic()
-        self._engine = engine
-        self._device = device
-        self._make = make
-        self._source: Iterator[dict[str, Any]] | None = None
-        self._dropped = threading.Event()
-        self._started = False
-        self._next()
+        self.device = device
+        self.begun = now
+        self.ended = now
+        self.looks: dict[Hashable, float] = {}
+        """When each visitor who asked for it looked last."""
+
+        def rows() -> Rows:  # in the queue, not in the script: making the calls places arrays on the device
+            yield from make()
+
+        self._rows = rows()
 
     @property
     def done(self) -> bool:
         """Whether there will be no more records."""
         return self.taken_at is not None
 
-    @property
-    def ahead(self) -> int:
-        """How many measurements of others this one waits for; 0 once it has begun."""
-        return 0 if self._started else max(0, self._engine.measurements() - 1)
+    def wanted(self, now: float) -> bool:
+        """Whether somebody who asked for it still looks."""
+        return any(now - at <= LEASE_S for at in self.looks.values())
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the press."""
-        return time.monotonic() - self.begun
+    def take_slice(self) -> bool:
+        """Goes on for a while, in the turn of a processor. Whether there is more to do."""
+        end = time.perf_counter() + SLICE_S
+        for record in self._rows:
+            if record is not PAUSE:
+                self.records.append(record)
+            if time.perf_counter() >= end:
+                return True
+        return False
 
-    def drop(self) -> None:
-        """Takes no more records."""
-        self._dropped.set()
+    def end(self, error: str, now: float) -> None:
+        """There will be no more records."""
+        self.error, self.ended, self._rows = error, now, iter(())
+        self.taken_at = time.time()
 
-    def _next(self) -> None:
-        self._engine.measure(self._device, self._take).add_done_callback(self._took)
 
-    def _take(self) -> dict[str, Any] | None:
-        if self._dropped.is_set():
-            return None
-        self._started = True
-        if self._source is None:  # here, not in the script: making the calls places arrays on the device
-            self._source = iter(self._make())
-        return next(self._source, None)
+class Measurements:
+    """The line of one process: the first measurement is being taken, the others wait until it is done.
 
-    def _took(self, future: Future) -> None:
-        error = future.exception()
-        record = None if error else future.result()
-        if error is not None:
-            self.error = str(error).strip() or type(error).__name__
-        if record is None:
-            self.taken_at = time.time()
-            return
-        self.records.append(record)
-        self._next()
+    What has been measured is kept for a while. Every method returns at once.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._line: list[Measurement] = []
+        self._kept: OrderedDict[Hashable, Measurement] = OrderedDict()
+        self._busy = False
+
+    def ask(
+        self, visitor: Hashable, key: Hashable, device: jax.Device, make: Callable[[], Rows], about: str = ""
+    ) -> Measurement:
+        """Takes a place in the line, or shares that of whoever has asked for the same.
+
+        A visitor has one place: an earlier one is given up, and that measurement dropped unless others share it.
+
+        Args:
+            visitor: who asks.
+            key: tells apart what is measured: the experiment, its arguments and the device.
+        """
+        with self._lock:
+            now = self._clock()
+            for other in self._line:
+                if other.key != key:
+                    other.looks.pop(visitor, None)
+            asked = next((other for other in self._line if other.key == key and other.wanted(now)), None)
+            if asked is None:
+                asked = Measurement(key, about, device, make, now)
+                self._line.append(asked)
+            asked.looks[visitor] = now
+        self._go_on()
+        return asked
+
+    def look(self, measurement: Measurement, visitor: Hashable) -> int:
+        """How many are before it, 0 once it has begun. Who asked for it keeps it going by looking."""
+        with self._lock:
+            now = self._clock()
+            if visitor in measurement.looks:
+                measurement.looks[visitor] = now
+            place = self._line.index(measurement) if measurement in self._line else 0
+            return sum(other.wanted(now) for other in self._line[:place])
+
+    def recent(self, key: Hashable) -> Measurement | None:
+        """What was measured for the same settings a short while ago, if anything was."""
+        with self._lock:
+            kept = self._kept.get(key)
+            return kept if kept is not None and self.age_s(kept) <= FRESH_S else None
+
+    def age_s(self, measurement: Measurement) -> float:
+        """Seconds since it was done."""
+        return self._clock() - measurement.ended
+
+    def elapsed_s(self, measurement: Measurement) -> float:
+        """Seconds since it was asked for."""
+        return self._clock() - measurement.begun
+
+    def _go_on(self) -> None:
+        """Hands the next slice to the engine, unless one is on its way."""
+        with self._lock:
+            now = self._clock()
+            if self._busy:
+                return
+            for dropped in [other for other in self._line if not other.wanted(now)]:
+                self._line.remove(dropped)
+                dropped.end("nobody waited for it any longer; press Measure to take it anew.", now)
+            if not self._line:
+                return
+            first, self._busy = self._line[0], True
+        self._engine.measure(first.device, first.take_slice).add_done_callback(
+            functools.partial(self._took_slice, first)
+        )
+
+    def _took_slice(self, measurement: Measurement, future: Future) -> None:
+        with self._lock:
+            self._busy = False
+            error = RuntimeError("the server closes.") if future.cancelled() else future.exception()
+            if error is not None or not future.result():
+                self._line.remove(measurement)
+                measurement.end("" if error is None else str(error).strip() or type(error).__name__, self._clock())
+                if error is None:
+                    self._kept[measurement.key] = measurement
+                    self._kept.move_to_end(measurement.key)
+                    while len(self._kept) > MAX_KEPT:
+                        self._kept.popitem(last=False)
+        self._go_on()
+
+
+@functools.cache
+def default_measurements() -> Measurements:
+    """The line of this process."""
+    return Measurements(default_engine())

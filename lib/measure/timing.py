@@ -2,12 +2,17 @@
 
 JAX returns before the work is done. Whoever does not wait times the dispatch alone: that number is
 reported too, under its own name.
+
+What takes long is a generator that yields `PAUSE` wherever it may be interrupted, so that others can use the
+processor between two samples.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +24,12 @@ SAMPLE_S = 2e-3
 """A sample is at least this long: far above the clock's resolution and the cost of reading it."""
 MAX_SAMPLES = 60
 MIN_SAMPLES = 5
+RESTED_S = 1e-3
+"""After a pause of so long others have used the processor, and its caches are cold."""
+LONG_S = 0.02
+"""A call that takes so long brings back what it needs by itself: it is not warmed up."""
+PAUSE = None
+"""What a measurement yields where others may have the processor."""
 
 
 class Timing(NamedTuple):
@@ -30,6 +41,33 @@ class Timing(NamedTuple):
     samples: int
     calls: int
     """Calls a sample."""
+
+
+class Record(NamedTuple):
+    """Something measured, as the pages show it.
+
+    Attributes:
+        label: what was measured, complete: it stays with the numbers whatever becomes of the page.
+        phase: trace, lower, compile, first run, steady, dispatch, eager or import.
+        low_ms, high_ms: the first and third quartile; all three are equal for what happens once.
+        calls: in a sample.
+        size: of the problem, in a sweep.
+        more: other quantities of the same thing, by name.
+    """
+
+    label: str
+    phase: str
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    samples: int = 1
+    calls: int = 1
+    size: int | None = None
+    more: Mapping[str, Any] = MappingProxyType({})
+
+
+Rows = Iterator[Record | None]
+"""A measurement that a visitor asked for: its records as they come in, and a `PAUSE` wherever it may be interrupted."""
 
 
 class Profile(NamedTuple):
@@ -88,28 +126,42 @@ def summary(samples: list[float], calls: int) -> Timing:
 
 def interleaved(
     variants: dict[str, Callable[[], Any]], budget_s: float = 1.0, unblocked: tuple[str, ...] = ()
-) -> dict[str, Timing]:
+) -> Generator[None, None, dict[str, Timing]]:
     """Times several calls in turns, so that a drift of the machine's speed hits all alike.
+
+    After an interruption each call is made once untimed before it is timed again.
 
     Args:
         variants: calls without arguments that return pytrees; compiled already, warm.
-        budget_s: for all of them together, about.
+        budget_s: for all of them together, about; pauses do not count.
         unblocked: the variants to time by dispatch alone.
     """
-    calls = {name: calibrate(call) for name, call in variants.items()}
-    # A backlog of unblocked calls fills the device's queue, and then one times the queue.
-    calls.update({name: min(calls[name], 20) for name in unblocked})
+    calls: dict[str, int] = {}
+    for name, call in variants.items():
+        yield PAUSE
+        # A backlog of unblocked calls fills the device's queue, and then one times the queue.
+        calls[name] = min(calibrate(call), 20) if name in unblocked else calibrate(call)
     samples: dict[str, list[float]] = {name: [] for name in variants}
-    end = time.perf_counter() + budget_s
+    cold: set[str] = set()
+    spent = 0.0
     for turn in range(MAX_SAMPLES):
-        if turn >= MIN_SAMPLES and time.perf_counter() > end:
+        if turn >= MIN_SAMPLES and spent > budget_s:
             break
         for name, call in variants.items():
+            paused = time.perf_counter()
+            yield PAUSE
+            begin = time.perf_counter()
+            if begin - paused > RESTED_S:
+                cold = set(variants)
+            if name in cold and (not samples[name] or samples[name][-1] < LONG_S):
+                jax.block_until_ready(call())
+            cold.discard(name)
             samples[name].append(_sample(call, calls[name], name not in unblocked))
+            spent += time.perf_counter() - begin
     return {name: summary(samples[name], calls[name]) for name in variants}
 
 
-def profile(fun: Callable[..., Any], args: tuple[Any, ...], budget_s: float = 1.0) -> Profile:
+def profile(fun: Callable[..., Any], args: tuple[Any, ...], budget_s: float = 1.0) -> Generator[None, None, Profile]:
     """A function by phases, compiled from nothing whether or not it was compiled before.
 
     Args:
@@ -121,30 +173,44 @@ def profile(fun: Callable[..., Any], args: tuple[Any, ...], budget_s: float = 1.
         return fun(*args)
 
     jitted = jax.jit(fresh)
+    yield PAUSE
     compiled, phases = compile_in_stages(jitted, *args)
+    yield PAUSE
     start = time.perf_counter()
     jax.block_until_ready(compiled(*args))
     first_ms = 1e3 * (time.perf_counter() - start)
     jax.block_until_ready(jitted(*args))  # fills the fast path of the jitted function's own dispatch
     variants = {"steady": lambda: jitted(*args), "dispatch": lambda: jitted(*args)}
-    timings = interleaved(variants, budget_s, unblocked=("dispatch",))
+    timings = yield from interleaved(variants, budget_s, unblocked=("dispatch",))
     return Profile(phases, first_ms, timings["steady"], timings["dispatch"], cost_of(compiled))
 
 
-def row(label: str, phase: str, timing: Timing) -> dict[str, Any]:
-    """A record of a timing, in milliseconds."""
-    return {
-        "label": label, "phase": phase, "ms": 1e3 * timing.median, "low": 1e3 * timing.low,
-        "high": 1e3 * timing.high, "samples": timing.samples, "calls": timing.calls,
-    }  # fmt: skip
+# Records.
 
 
-def once(label: str, phase: str, ms: float) -> dict[str, Any]:
+def timed(label: str, phase: str, timing: Timing, **more: Any) -> Record:
+    """A record of a timing."""
+    median, low, high = (1e3 * seconds for seconds in timing[:3])
+    return Record(label, phase, median, low, high, timing.samples, timing.calls, more=more)
+
+
+def once(label: str, phase: str, ms: float, **more: Any) -> Record:
     """A record of something that happens once."""
-    return {"label": label, "phase": phase, "ms": ms, "low": ms, "high": ms, "samples": 1, "calls": 1}
+    return Record(label, phase, ms, ms, ms, more=more)
 
 
-def profile_rows(fun: Callable[..., Any], args: tuple[Any, ...], name: str, eager: str) -> Iterator[dict[str, Any]]:
+def records_of(rows: Iterable[Record | None]) -> list[Record]:
+    """All records of a measurement, taken without interruption."""
+    return [record for record in rows if record is not PAUSE]
+
+
+def times_as_fast(record: Record, other: Record) -> float | None:
+    """How many times as fast the first is as the other; None if their quartiles overlap: not distinguishable."""
+    apart = record.high_ms < other.low_ms or other.high_ms < record.low_ms
+    return other.median_ms / record.median_ms if apart else None
+
+
+def profile_rows(fun: Callable[..., Any], args: tuple[Any, ...], name: str, eager: str) -> Rows:
     """The records of one function, by phases, beside the same function without `jit`.
 
     Args:
@@ -153,61 +219,59 @@ def profile_rows(fun: Callable[..., Any], args: tuple[Any, ...], name: str, eage
         eager: of the function without `jit`.
 
     Yields:
-        `label`, `phase`, `ms`, `low`, `high`, `samples`, `calls`; the row of the steady state also has
-        `flops`, `size_bytes`, `gflops_per_s` and `gbytes_per_s`, `None` where unknown.
+        Records; that of the steady state also has `flops`, `size_bytes`, `gflops_per_s` and `gbytes_per_s`, `None`
+        where unknown.
     """
-    profiled = profile(fun, args)
-    phases = profiled.phases
-    yield once("trace", "trace", phases.trace_ms)
-    yield once("lower", "lower", phases.lower_ms)
-    yield once("compile", "compile", phases.compile_ms)
+    profiled = yield from profile(fun, args)
+    yield once("trace", "trace", profiled.phases.trace_ms)
+    yield once("lower", "lower", profiled.phases.lower_ms)
+    yield once("compile", "compile", profiled.phases.compile_ms)
     yield once("first run", "first run", profiled.first_ms)
-    yield row(f"{name}, steady", "steady", profiled.steady) | {
-        "flops": profiled.cost.flops, "size_bytes": profiled.cost.size_bytes,
-        "gflops_per_s": profiled.gflops_per_s, "gbytes_per_s": profiled.gbytes_per_s,
-    }  # fmt: skip
-    yield row("not blocked: dispatch alone", "dispatch", profiled.dispatch)
+    yield timed(
+        f"{name}, steady", "steady", profiled.steady, flops=profiled.cost.flops, size_bytes=profiled.cost.size_bytes,
+        gflops_per_s=profiled.gflops_per_s, gbytes_per_s=profiled.gbytes_per_s,
+    )  # fmt: skip
+    yield timed("not blocked: dispatch alone", "dispatch", profiled.dispatch)
     jax.block_until_ready(fun(*args))  # eager operations compile too, one by one
-    yield row(f"{eager}, eager", "first run", interleaved({"": lambda: fun(*args)}, budget_s=0.4)[""])
+    timings = yield from interleaved({"": lambda: fun(*args)}, budget_s=0.4)
+    yield timed(f"{eager}, eager", "eager", timings[""])
 
 
-def compare(calls: dict[str, Callable[[], Any]], budget_s: float = 1.5) -> Iterator[dict[str, Any]]:
-    """The records of several ways to the same result, in the steady state, timed in turns."""
+def compare(calls: dict[str, Callable[[], Any]], budget_s: float = 1.5, unblocked: tuple[str, ...] = ()) -> Rows:
+    """The records of several ways to the same result, in the steady state, timed in turns.
+
+    Args:
+        unblocked: the ways to time by dispatch alone.
+    """
     for call in calls.values():
+        yield PAUSE
         jax.block_until_ready(call())  # compiles
-    for name, timing in interleaved(calls, budget_s).items():
-        yield row(name, "steady", timing)
+    timings = yield from interleaved(calls, budget_s, unblocked)
+    for name, timing in timings.items():
+        yield timed(name, "dispatch" if name in unblocked else "steady", timing)
 
 
 def sweep(
-    make: Callable[[int], dict[str, Callable[[], Any]]], sizes: list[int], limit_s: float = 0.5
-) -> Iterator[dict[str, Any]]:
-    """Times rival calls at growing sizes and yields a record for each.
+    make: Callable[[int], dict[str, Any]],
+    sizes: Iterable[int],
+    measure: Callable[[dict[str, Any]], Rows] = partial(compare, budget_s=0.15),
+    limit_ms: float = 500,
+) -> Rows:
+    """Measures rivals at growing sizes.
 
-    A rival whose call has passed `limit_s` is left out from then on: a sweep has to stay bounded.
+    A rival that has taken longer than `limit_ms` is left out from then on: a sweep has to stay bounded.
 
-    Yields:
-        `size`, `variant`, `median_ms`, `low_ms`, `high_ms`, `samples`.
+    Args:
+        make: the rivals at a size, by name.
+        measure: gives the records of some rivals, each with a rival's name as its label.
     """
     slow: set[str] = set()
     for size in sizes:
-        calls = {name: call for name, call in make(size).items() if name not in slow}
-        for name, call in list(calls.items()):
-            start = time.perf_counter()
-            jax.block_until_ready(call())  # compiles
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            if time.perf_counter() - start > limit_s:
-                slow.add(name)
-        for name, timing in interleaved(calls, budget_s=0.15).items():
-            yield {
-                "size": size,
-                "variant": name,
-                "median_ms": 1e3 * timing.median,
-                "low_ms": 1e3 * timing.low,
-                "high_ms": 1e3 * timing.high,
-                "samples": timing.samples,
-            }
-
-
-Rows = Iterator[dict[str, Any]]
+        yield PAUSE
+        for record in measure({name: rival for name, rival in make(size).items() if name not in slow}):
+            if record is PAUSE:
+                yield PAUSE
+                continue
+            if record.median_ms > limit_ms:
+                slow.add(record.label)
+            yield record._replace(size=size)

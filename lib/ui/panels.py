@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from html import escape
 from typing import Any
@@ -13,9 +13,10 @@ import jax
 import streamlit as st
 
 from lib.live.engine import default_engine
-from lib.live.measurement import Measurement, Records
+from lib.live.measurement import Measurement, Records, default_measurements
 from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
+from lib.measure.timing import Rows
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.ui import waiting
 from lib.ui.controls import Controls
@@ -57,60 +58,71 @@ def measure(
     controls: Controls,
     draw: Callable[[Records], None],
     hint: str,
-    experiment: Callable[..., Iterator[dict[str, Any]]],
+    experiment: Callable[..., Rows],
     *args: Any,
     about: Hashable = None,
 ) -> None:
-    """A Measure button, and what came of the last press.
+    """A Measure button, and what came of the last press, or what others have measured for the same settings lately.
 
     Args:
         name: of the page and the panel; what the widgets' keys begin with.
         draw: draws the records there are, which may be some of all.
         hint: what a press measures.
-        experiment: called with the device and `args`, yields the records, with the processor to itself.
-        about: tells the settings apart if `args` cannot be compared.
+        experiment: a function of a module; called with the device and `args`, yields the records, with the processor
+            to itself.
+        about: tells the settings apart if `args` cannot be hashed.
     """
     key = f"_measurement_{name}"
-    settings = (about or args, controls.device)
+    settings = (experiment, about or args, controls.device)
+    line = default_measurements()
+    visitor = st.session_state.setdefault("_visitor", object())
 
     def press() -> None:
-        before: Measurement | None = st.session_state.get(key)
-        if before is not None:
-            before.drop()
-        st.session_state[key] = Measurement(
-            default_engine(), controls.device, (settings, str(controls)), lambda: experiment(controls.device, *args)
+        st.session_state[key] = line.ask(
+            visitor, settings, controls.device, lambda: experiment(controls.device, *args), str(controls)
         )
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Measure", key=f"{name}_measure", icon=":material/timer:", on_click=press)
-        st.caption(hint)
     taken: Measurement | None = st.session_state.get(key)
+    if taken is None or (taken.key != settings and taken.done):
+        taken = st.session_state[key] = line.recent(settings) or taken
+    again = taken is not None and taken.done and not taken.error and taken.key == settings
+    with st.container(horizontal=True, vertical_alignment="center"):
+        label = "Measure again" if again else "Measure"
+        st.button(label, key=f"{name}_measure", icon=":material/timer:", on_click=press)
+        st.caption(hint)
     if taken is None:
         return
     begun = time.monotonic()
 
     def look() -> waiting.Look:
+        ahead = line.look(taken, visitor)
         done = taken.done
-        return waiting.Look((len(taken.records), "" if done else f"{time.monotonic() - begun:.0f}"), done)
+        return waiting.Look((len(taken.records), ahead, "" if done else f"{time.monotonic() - begun:.0f}"), done)
 
-    def show(_: object) -> None:
+    def show(state: tuple[int, int, str]) -> None:
+        ahead = state[1]
         if taken.error:
             st.error(f"The measurement has ended: {taken.error}")
-        elif not taken.done and taken.ahead:
-            st.caption(f"waiting for {taken.ahead} other measurement(s) … {taken.elapsed_s:.1f} s")
         elif not taken.done:
-            st.caption(f"measuring with the processor to itself … {taken.elapsed_s:.1f} s")
+            others = "1 measurement is" if ahead == 1 else f"{ahead} measurements are"
+            now = f"{others} before yours" if ahead else "measuring, in turns with the runs"
+            st.caption(f"{now} … {line.elapsed_s(taken):.1f} s")
         else:
             at = time.strftime("%H:%M:%S", time.localtime(taken.taken_at))
-            stale = taken.about[0] != settings
+            whose = "" if visitor in taken.looks else f", {_age(line.age_s(taken))} ago by somebody on this server,"
+            stale = taken.key != settings
             st.caption(
-                f"Taken at {at} (server's clock) for {taken.about[1]}."
+                f"Taken at {at} (server's clock){whose} for {taken.about}."
                 + (" The settings have changed since: press Measure again." if stale else "")
             )
         if taken.records:
-            draw(taken.records)
+            draw(list(taken.records))
 
     waiting.watch(look, show)
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def matching(text: str, wanted: str) -> list[str]:

@@ -18,6 +18,8 @@ PHASES = {
     "first run": "#56B4E9",
     "steady": "#009E73",
     "dispatch": "#A5682A",
+    "eager": "#1F88C9",
+    "import": "#8C8C8C",
 }
 TRAIN, TEST = "#1F88C9", "#D55E00"
 SERIES = ["#1F88C9", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#A5682A", "#8C8C8C"]

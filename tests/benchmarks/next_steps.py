@@ -10,9 +10,10 @@ from report import Figure, at_least, at_most
 
 from lib.lessons.control_flow.measure import training_race
 from lib.lessons.multi_device.processes import Job, worker_commands
-from lib.lessons.state_libraries.measure import library_costs
+from lib.lessons.state_libraries.measure import library_costs, overhead
 from lib.lessons.state_libraries.routine import LIBRARIES
 from lib.live.devices import devices
+from lib.measure.timing import records_of
 
 BATCH_SIZE, LEARNING_RATE, SEED = 32, 0.03, 0
 ROUNDS = 3
@@ -22,11 +23,12 @@ def libraries() -> list[Figure]:
     device = next(iter(devices().values()))
     own, shares = defaultdict(list), []
     for _ in range(ROUNDS):
-        for record in library_costs(device, tuple(LIBRARIES), BATCH_SIZE, SEED):
-            if record["phase"] == "own":
-                own[record["label"]].append(record["ms"])
-            elif record["phase"] == "overhead" and record["share"] is not None:
-                shares.append(record["share"])
+        records = records_of(library_costs(device, tuple(LIBRARIES), BATCH_SIZE, SEED))
+        for record in records:
+            if record.more.get("way") == "own":
+                own[record.label].append(record.median_ms)
+        if (share := overhead(records)) is not None:
+            shares.append(share)
     plain, *others = own
     ratios = ", ".join(f"{name} {median(own[name]) / median(own[plain]):.2f}" for name in others)
     figures = [
@@ -40,8 +42,8 @@ def libraries() -> list[Figure]:
 def loops() -> list[Figure]:
     device = next(iter(devices().values()))
     rates = defaultdict(list)
-    for record in training_race(device, BATCH_SIZE, LEARNING_RATE, SEED):
-        rates[record["loop"]].append(record["steps_per_s"])
+    for record in records_of(training_race(device, BATCH_SIZE, LEARNING_RATE, SEED)):
+        rates[record.label].append(1e3 / record.median_ms)
     python, *rolled = rates
     return [
         at_least(f"training by {name} / by {python}", median(rates[name]) / median(rates[python]), 5, "times")

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "hostile": ("hostile", ()),
     "stacks": ("stacks", ()),
     "steady": ("steady", ()),
+    "measuring": ("class_measure", ()),
     "next-steps": ("next_steps", ()),
 }
 """Each by its name: a module of this folder, and what its `run` is called with."""

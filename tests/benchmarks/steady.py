@@ -15,8 +15,7 @@ from lib.lessons.composition import measure as experiments
 from lib.lessons.composition.routine import FUNCTIONS
 from lib.lessons.composition.transforms import parse
 from lib.live.devices import devices
-from lib.live.engine import default_engine
-from lib.live.measurement import Measurement
+from lib.live.measurement import default_measurements
 
 ROUNDS = 7
 TOLERANCE = 0.10
@@ -55,14 +54,16 @@ def shown(name: str, text: str) -> float:
     """Milliseconds, as a press of the page's button measures them."""
     device = next(iter(devices().values()))
     stacks = (parse(text),)
-    taken = Measurement(
-        default_engine(), device, None,
+    line = default_measurements()
+    taken = line.ask(
+        "visitor", (name, text), device,
         lambda: experiments.stack_times(device, FUNCTIONS[name], stacks, BATCH_SIZE, SEED),
     )  # fmt: skip
     while not taken.done:
+        line.look(taken, "visitor")
         time.sleep(0.01)
     assert not taken.error, taken.error
-    return next(record["ms"] for record in taken.records if record["phase"] == "steady")
+    return next(record.median_ms for record in taken.records if record.phase == "steady")
 
 
 def fresh(name: str, text: str) -> float:

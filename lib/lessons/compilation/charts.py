@@ -113,8 +113,10 @@ def _bars_spec(title: str, variants: tuple[str, ...], x_title: str) -> charts.Sp
 
 def dispatch(title: str, records: Records) -> charts.Chart:
     """The times of blocked and not blocked calls at each size."""
-    columns = {name: [record[name] for record in records] for name in ("size", "median_ms", "variant")}
-    columns["text"] = [duration(ms) for ms in columns["median_ms"]]
+    columns = {
+        "size": [record.size for record in records], "variant": [record.label for record in records],
+        "median_ms": [record.median_ms for record in records], "text": [duration(record.median_ms) for record in records],
+    }  # fmt: skip
     return charts.chart(_bars_spec(title, DISPATCH, "n"), f"{title}, blocked and not blocked", bars=columns)
 
 
@@ -147,11 +149,16 @@ def roofline(routines: Records, peak: float, bandwidth: float) -> charts.Chart:
     """Routines under the roof of a machine of so many GFLOP/s and GB/s."""
     low, high, ridge = 0.05, max(200.0, 4 * peak / bandwidth), peak / bandwidth
     return charts.chart(
-        _roofline_spec("Roofline of this machine", tuple(record["label"] for record in routines)),
-        "; ".join(f"{r['label']}: {r['intensity']:.2g} flops a byte, {r['gflops_per_s']:.2g} GFLOP/s" for r in routines),
+        _roofline_spec("Roofline of this machine", tuple(record.label for record in routines)),
+        "; ".join(
+            f"{r.label}: {r.more['intensity']:.2g} flops a byte, {r.more['gflops_per_s']:.2g} GFLOP/s" for r in routines
+        ),
         roof={
             "intensity": [low, ridge, high], "gflops_per_s": [low * bandwidth, peak, peak],
             "text": ["", "", f"{quantity(peak)} GFLOP/s"],
         },
-        routines={name: [record[name] for record in routines] for name in ("label", "intensity", "gflops_per_s")},
+        routines={
+            "label": [r.label for r in routines], "intensity": [r.more["intensity"] for r in routines],
+            "gflops_per_s": [r.more["gflops_per_s"] for r in routines],
+        },
     )  # fmt: skip

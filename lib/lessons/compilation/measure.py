@@ -18,7 +18,7 @@ import numpy as np
 from lib.lessons.compilation import fresh_start
 from lib.lessons.compilation import routine as compilation
 from lib.measure.stages import compile_in_stages
-from lib.measure.timing import Rows, interleaved, profile
+from lib.measure.timing import PAUSE, Rows, compare, interleaved, once, profile, sweep, timed
 
 # How it is compiled.
 
@@ -30,55 +30,49 @@ DISPATCH = ("blocked", "not blocked")
 
 
 def stage_timeline(device: jax.Device, name: str, batch_size: int, depth: int) -> Rows:
-    """The stages of a routine of `compilation.ROUTINES`, first call and one later call, end to end."""
+    """The stages of a routine of `compilation.ROUTINES`: the way to the first result, and one later call."""
     fun, args = compilation.routine(name, batch_size, depth)
-    profiled = profile(fun, jax.device_put(args, device))
-    steady_ms = 1e3 * profiled.steady.median
-    at = 0.0
-    for phase, ms in zip(
-        ("trace", "lower", "compile", "first run", "steady"),
-        (*profiled.phases, profiled.first_ms, steady_ms),
-        strict=True,
-    ):
-        yield {"phase": phase, "start_ms": at, "end_ms": at + ms, "ms": ms}
-        at += ms
+    profiled = yield from profile(fun, jax.device_put(args, device))
+    for phase, ms in zip(("trace", "lower", "compile"), profiled.phases, strict=True):
+        yield once(name, phase, ms)
+    yield once(name, "first run", profiled.first_ms)
+    yield timed(name, "steady", profiled.steady)
+
+
+def _compilations(made: dict[str, tuple[Callable[..., Any], tuple]], device: jax.Device) -> Rows:
+    """What it takes to compile functions for their arguments: trace, lower and compile together."""
+    for name, (fun, args) in made.items():
+        yield PAUSE
+        _, phases = compile_in_stages(jax.jit(partial(fun)), *jax.device_put(args, device))
+        yield once(name, "compile", phases.total_ms)
 
 
 def compile_sweep(device: jax.Device, batch_size: int, longest: int = 1024) -> Rows:
     """What it takes to compile programs of growing length, each from nothing: trace, lower and compile together."""
-    slow: set[str] = set()
-    size = 1
-    while size <= longest:
-        for variant, make in compilation.LENGTHS.items():
-            if variant in slow:
-                continue
-            fun, args = make(size, batch_size)
-            _, phases = compile_in_stages(jax.jit(partial(fun)), *jax.device_put(args, device))
-            if phases.total_ms > 1e3 * MAX_COMPILE_S:
-                slow.add(variant)
-            ms = phases.total_ms
-            yield {"size": size, "variant": variant, "median_ms": ms, "low_ms": ms, "high_ms": ms, "samples": 1}
-        size *= 2
+    yield from sweep(
+        lambda size: {name: make(size, batch_size) for name, make in compilation.LENGTHS.items()},
+        [2**i for i in range(longest.bit_length())], partial(_compilations, device=device), 1e3 * MAX_COMPILE_S,
+    )  # fmt: skip
 
 
 def dispatch_sweep(device: jax.Device, sizes: tuple[int, ...] = (64, 128, 256, 512, 1024)) -> Rows:
     """A product of two square matrices, blocked and not blocked, at growing sizes."""
     matmul = jax.jit(jnp.matmul)
-    for size in sizes:
+
+    def calls(size: int) -> dict[str, Callable[[], Any]]:
         a = jax.device_put(np.full((size, size), 1 / size, np.float32), device)
-        jax.block_until_ready(matmul(a, a))  # compiles
-        calls: dict[str, Callable[[], Any]] = {name: partial(matmul, a, a) for name in DISPATCH}
-        for name, timing in interleaved(calls, budget_s=0.4, unblocked=DISPATCH[1:]).items():
-            yield {
-                "size": size, "variant": name, "median_ms": 1e3 * timing.median, "low_ms": 1e3 * timing.low,
-                "high_ms": 1e3 * timing.high, "samples": timing.samples,
-            }  # fmt: skip
+        return {name: partial(matmul, a, a) for name in DISPATCH}
+
+    yield from sweep(calls, sizes, partial(compare, budget_s=0.4, unblocked=DISPATCH[1:]))
 
 
 def fresh_starts(device: jax.Device) -> Rows:
     """Two processes, one after the other, with one persistent compilation cache that is empty at first.
 
     They compile for the CPU whatever the device: an accelerator may have room for one process only.
+
+    Yields:
+        The phases of each start. That of "compile" also says whether the program was `found` in the cache.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
@@ -97,7 +91,10 @@ def fresh_starts(device: jax.Device) -> Rows:
                 ) from None
             except subprocess.CalledProcessError as error:
                 raise RuntimeError(f"the new process failed: {error.stderr.strip().splitlines()[-1:]}") from None
-            yield {"start": start, **json.loads(done.stdout.splitlines()[-1])}
+            took = json.loads(done.stdout.splitlines()[-1])
+            for phase, ms in took["ms"].items():
+                yield once(start, phase, ms, **({"found": took["found"]} if phase == "compile" else {}))
+            yield PAUSE
 
 
 def roofline(
@@ -106,27 +103,29 @@ def roofline(
     """The roofs of this machine, then routines at the batch size.
 
     Yields:
-        `label`; `kind` is `peak`, `bandwidth` or `routine`; `gflops_per_s`, `gbytes_per_s`, and `intensity` in flops
-        a byte, all by the compiler's count, the peaks by that of the algorithm.
+        Records with `kind`, which is `peak`, `bandwidth` or `routine`; `gflops_per_s`, `gbytes_per_s`, and `intensity`
+        in flops a byte, all by the compiler's count, the peaks by that of the algorithm.
     """
     a = jax.device_put(np.full((matmul_size, matmul_size), 1 / matmul_size, np.float32), device)
     matmul = jax.jit(jnp.matmul)
     jax.block_until_ready(matmul(a, a))
-    seconds = interleaved({"": lambda: matmul(a, a)}, 0.8)[""].low
-    yield {"label": f"matmul of {matmul_size:,}²", "kind": "peak", "gflops_per_s": 2e-9 * matmul_size**3 / seconds}
+    timing = (yield from interleaved({"": lambda: matmul(a, a)}, 0.8))[""]
+    speed = 2e-9 * matmul_size**3 / timing.low
+    yield timed(f"matmul of {matmul_size:,}²", "steady", timing, kind="peak", gflops_per_s=speed)
     x = jax.device_put(np.ones(stream_size, np.float32), device)
     triad = jax.jit(lambda x, y: x + 2 * y)
     y = jax.block_until_ready(triad(x, x))
-    seconds = interleaved({"": lambda: triad(x, y)}, 0.8)[""].low
-    yield {"label": f"x + 2y of {stream_size:,}", "kind": "bandwidth", "gbytes_per_s": 12e-9 * stream_size / seconds}
+    timing = (yield from interleaved({"": lambda: triad(x, y)}, 0.8))[""]
+    speed = 12e-9 * stream_size / timing.low
+    yield timed(f"x + 2y of {stream_size:,}", "steady", timing, kind="bandwidth", gbytes_per_s=speed)
     made = {name: compilation.routine(name, batch_size, depth) for name in compilation.ROUTINES}
     rows = np.ones((batch_size, 512), np.float32)
     made["x + 1"] = (lambda x: x + 1, (rows,))
     made["x @ w"] = (jnp.matmul, (rows, np.full((512, 512), 1 / 512, np.float32)))
     for name, (fun, args) in made.items():
-        profiled = profile(fun, jax.device_put(args, device), budget_s=0.3)
+        profiled = yield from profile(fun, jax.device_put(args, device), budget_s=0.3)
         if profiled.cost.flops and profiled.cost.size_bytes:
-            yield {
-                "label": name, "kind": "routine", "gflops_per_s": profiled.gflops_per_s,
-                "gbytes_per_s": profiled.gbytes_per_s, "intensity": profiled.cost.flops / profiled.cost.size_bytes,
-            }  # fmt: skip
+            yield timed(
+                name, "steady", profiled.steady, kind="routine", gflops_per_s=profiled.gflops_per_s,
+                gbytes_per_s=profiled.gbytes_per_s, intensity=profiled.cost.flops / profiled.cost.size_bytes,
+            )  # fmt: skip

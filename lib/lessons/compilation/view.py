@@ -17,18 +17,14 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
+from lib.measure.timing import times_as_fast
 from lib.routines import datasets
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
-from lib.ui.style import PHASES, SERIES, duration, quantity
+from lib.ui.style import PHASES, duration, quantity
 
 COMPILING = {name: PHASES[name] for name in ("trace", "lower", "compile")}
-STARTS = {
-    "import": SERIES[0],
-    "trace, lower": PHASES["lower"],
-    "compile": PHASES["compile"],
-    "run": PHASES["first run"],
-}
+STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile", "first run")}
 """Parts of the start of a process, and their colours."""
 
 
@@ -51,11 +47,14 @@ def _programs(snapshot: Snapshot) -> charts.Chart:
 def draw_timeline(records: Records) -> None:
     """The stages of one call and of a later one, end to end."""
     phases = dict(list(PHASES.items())[:5])
-    bars = [r | {"row": r["phase"], "name": r["phase"], "text": duration(r["ms"])} for r in records]
+    ms = {record.phase: record.median_ms for record in records}
+    bars, at = [], 0.0
+    for phase, took in ms.items():
+        bars.append({"row": phase, "name": phase, "start_ms": at, "end_ms": at + took, "text": duration(took)})
+        at += took
     charts.show(drawn.gantt("From Python to a result", bars, list(phases), phases, 300))
-    ms = {record["phase"]: record["ms"] for record in records}
     if "steady" in ms:
-        before = records[3]["end_ms"]
+        before = at - ms["steady"]
         st.markdown(
             f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: the way there "
             f"costs as much as **{before / ms['steady']:,.0f}** calls."
@@ -133,38 +132,44 @@ def draw_lengths(records: Records) -> None:
     """Time to compile against the length of the program."""
     variants = tuple(compilation.LENGTHS)
     charts.show(charts.sweep("Time to trace, lower and compile", "n, steps or layers (log scale)", variants, records))
-    last = {record["variant"]: record for record in records}
+    last = {record.label: record for record in records}
     if len(last) == len(compilation.LENGTHS):
         unrolled, rolled, *_ = (last[variant] for variant in compilation.LENGTHS)
         st.markdown(
-            f"{unrolled['size']:,} sines in a Python loop: **{duration(unrolled['median_ms'])}** to compile. In a "
-            f"`fori_loop`: **{duration(rolled['median_ms'])}**, for {rolled['size']:,} as for one."
+            f"{unrolled.size:,} sines in a Python loop: **{duration(unrolled.median_ms)}** to compile. In a "
+            f"`fori_loop`: **{duration(rolled.median_ms)}**, for {rolled.size:,} as for one."
         )
 
 
 def draw_dispatch(records: Records) -> None:
     """Blocked and not blocked calls against the size of a matrix."""
     charts.show(drawn.dispatch("The product of two n × n matrices", records))
-    last = {record["variant"]: record["median_ms"] for record in records if record["size"] == records[-1]["size"]}
+    last = {record.label: record for record in records if record.size == records[-1].size}
     if len(last) == len(DISPATCH):
         blocked, free = (last[name] for name in DISPATCH)
+        factor = times_as_fast(free, blocked)
         st.markdown(
-            f"At n = {records[-1]['size']:,} the call returns after **{duration(free)}**, and the result is there after "
-            f"**{duration(blocked)}**. Who does not wait is wrong by a factor of {blocked / free:,.0f}."
+            f"At n = {free.size:,} the call returns after **{duration(free.median_ms)}**, and the result is there after "
+            f"**{duration(blocked.median_ms)}**. "
+            + (
+                "The two are not distinguishable."
+                if factor is None
+                else f"Who does not wait is wrong by a factor of {factor:,.0f}."
+            )
         )
 
 
 def draw_starts(records: Records) -> None:
     """What two processes paid for their first result."""
     bars = []
-    for record in records:
-        ms = (record[name] for name in ("import_ms", "lower_ms", "compile_ms", "run_ms"))
-        bars += drawn.end_to_end(record["start"], dict(zip(STARTS, ms, strict=True)))
-    rows = [record["start"] for record in records]
+    rows = list(dict.fromkeys(record.label for record in records))
+    for start in rows:
+        bars += drawn.end_to_end(start, {r.phase: r.median_ms for r in records if r.label == start})
     charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 245))
     for record in records:
-        how = "read from the cache" if record["found"] else "compiled, and written to the cache"
-        st.caption(f"{record['start'].capitalize()}: {how}, in {duration(record['compile_ms'])}.")
+        if record.phase == "compile":
+            how = "read from the cache" if record.more["found"] else "compiled, and written to the cache"
+            st.caption(f"{record.label.capitalize()}: {how}, in {duration(record.median_ms)}.")
 
 
 def draw_static(report: dict[str, Any]) -> None:
@@ -209,13 +214,13 @@ def draw_export(report: dict[str, Any]) -> None:
 
 def draw_roofline(records: Records) -> None:
     """The roof of this machine, and routines under it."""
-    kinds = {record["kind"]: record for record in records}
+    kinds = {record.more["kind"]: record for record in records}
     if len(kinds) < 3:
         return
-    peak, bandwidth = kinds["peak"]["gflops_per_s"], kinds["bandwidth"]["gbytes_per_s"]
-    routines = [record for record in records if record["kind"] == "routine"]
+    peak, bandwidth = kinds["peak"].more["gflops_per_s"], kinds["bandwidth"].more["gbytes_per_s"]
+    routines = [record for record in records if record.more["kind"] == "routine"]
     charts.show(drawn.roofline(routines, peak, bandwidth))
     st.caption(
-        f"Roof: {peak:.3g} GFLOP/s ({kinds['peak']['label']}, float32) and {bandwidth:.3g} GB/s "
-        f"({kinds['bandwidth']['label']}), which meet at {peak / bandwidth:.3g} flops a byte."
+        f"Roof: {peak:.3g} GFLOP/s ({kinds['peak'].label}, float32) and {bandwidth:.3g} GB/s "
+        f"({kinds['bandwidth'].label}), which meet at {peak / bandwidth:.3g} flops a byte."
     )

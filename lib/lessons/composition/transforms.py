@@ -601,6 +601,11 @@ def expression(stack: Stack, name: str = "f") -> str:
     return name
 
 
+def short(stack: Stack) -> str:
+    """A stack without its keywords."""
+    return expression(tuple(Level(level.name) for level in stack))
+
+
 def code(stack: Stack, names: tuple[str, ...]) -> str:
     """The lines that build it, one a level, `f` being a function of arguments of these names."""
     lines, below = [], "f"

@@ -17,8 +17,9 @@ from lib.lessons.composition import levels, transforms
 from lib.lessons.composition import routine as composition
 from lib.lessons.composition.levels import Report, Traced
 from lib.lessons.composition.routine import FUNCTIONS, Function
-from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError
+from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError, short
 from lib.live.engine import default_engine
+from lib.live.measurement import Records
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS
 from lib.routines.typed import parse, parse_shape
@@ -223,11 +224,6 @@ LEGEND = (
     "<p class='legend'><code class='types'><b class='batch'>32</b></code> a batch axis, as long as Batch size &emsp;"
     "<code class='types'><b class='derivative'>3</b></code> an axis that a derivative brought</p>"
 )
-
-
-def short(stack: Stack) -> str:
-    """A stack without its keywords."""
-    return transforms.expression(tuple(Level(level.name) for level in stack))
 
 
 # All levels.
@@ -480,19 +476,11 @@ def read_pair(stack: Stack, text: str) -> tuple[Stack, Stack] | None:
 # Timings.
 
 
-def draw_times(stacks: tuple[Stack, ...]) -> Callable[[list[dict[str, Any]]], None]:
-    """What `experiments.stack_times` yields, as a chart."""
-
-    def draw(records: list[dict[str, Any]]) -> None:
-        names = [short(stack) for stack in stacks]
-        kinds = {"compile": "compile", "steady": "under jit", "first run": "as it stands"}
-        told = [
-            record | {"label": f"{names[record['stack']]}, {kinds[record['phase']]}"}
-            for record in sorted(records, key=lambda record: (list(kinds).index(record["phase"]), record["stack"]))
-        ]
-        charts.show(charts.timings("Compiling once, and one call in the steady state", told))
-
-    return draw
+def draw_times(records: Records) -> None:
+    """What `measure.stack_times` yields, as a chart: phase by phase."""
+    phases = ("compile", "steady", "eager")
+    told = sorted(records, key=lambda record: phases.index(record.phase))
+    charts.show(charts.timings("Compiling once, and one call in the steady state", told))
 
 
 # Stacks that do not work.

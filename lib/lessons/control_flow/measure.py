@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,9 +16,8 @@ from lib.lessons.control_flow.recurrent import LOOPS, small_network
 from lib.lessons.control_flow.routine import safe_sqrt_cond
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS, stages_of
-from lib.measure.timing import interleaved
+from lib.measure.timing import PAUSE, Rows, compare, once, sweep
 
-Rows = Iterator[dict[str, Any]]
 WIDTH = 16
 MAX_COMPILE_S = 1.5
 """A kind of program that took so long to compile is not made longer."""
@@ -54,51 +53,47 @@ def length_sweep(device: jax.Device, batch_size: int, longest: int = 512) -> Row
     """Programs of growing length, each compiled from nothing, then run.
 
     Yields:
-        `size` (turns), `variant`, `compile_ms` (trace, lower and compile), `equations`, `hlo_ops`, `us_a_turn`.
+        For each number of turns, by the names of `TURNS`: trace, lower and compile together, in the phase "compile",
+        with `equations` and `hlo_ops`; then the steady state of a call.
     """
     args = jax.device_put((np.eye(WIDTH, dtype=np.float32), np.ones((batch_size, WIDTH), np.float32)), device)
-    slow: set[str] = set()
-    size = 1
-    while size <= longest:
-        for variant, turns in TURNS.items():
-            if variant in slow:
-                continue
-            jitted = jax.jit(partial(turns, num_steps=size))
+
+    def measure(made: dict[str, Any]) -> Rows:
+        for name, jitted in made.items():
+            yield PAUSE
             stages = stages_of(jitted, *args)
-            if stages.phases.total_ms > 1e3 * MAX_COMPILE_S:
-                slow.add(variant)
-            jax.block_until_ready(jitted(*args))
-            timing = interleaved({"": partial(jitted, *args)}, budget_s=0.05)[""]
-            yield {
-                "size": size, "variant": variant, "compile_ms": stages.phases.total_ms, "equations": stages.equations,
-                "hlo_ops": sum(n for op, n in stages.hlo_ops.items() if op not in NO_OPERATIONS),
-                "us_a_turn": 1e6 * timing.median / size,
-            }  # fmt: skip
-        size *= 2
+            hlo_ops = sum(n for op, n in stages.hlo_ops.items() if op not in NO_OPERATIONS)
+            yield once(name, "compile", stages.phases.total_ms, equations=stages.equations, hlo_ops=hlo_ops)
+        yield from compare({name: partial(jitted, *args) for name, jitted in made.items()}, 0.05 * len(made))
+
+    yield from sweep(
+        lambda size: {name: jax.jit(partial(turns, num_steps=size)) for name, turns in TURNS.items()},
+        [2**i for i in range(longest.bit_length())], measure, 1e3 * MAX_COMPILE_S,
+    )  # fmt: skip
 
 
 def training_race(device: jax.Device, batch_size: int, learning_rate: float, seed: int) -> Rows:
     """The same network trained by each of `LOOPS`, round by round in turns.
 
     Yields:
-        `loop`, `steps` and `seconds` so far, `steps_per_s` of this round, and the `loss`.
+        The time of a step in each round of each loop, with the `seconds` of training so far and the `loss`.
     """
     params, batch = jax.device_put(small_network(batch_size, seed), device)
     rate = jax.device_put(jnp.float32(learning_rate), device)
     states = dict.fromkeys(LOOPS, params)
     seconds = dict.fromkeys(LOOPS, 0.0)
     for loop in LOOPS.values():
+        yield PAUSE
         jax.block_until_ready(loop(params, batch, rate, num_steps=ROUND_STEPS))  # compiles
-    for turn in range(1, ROUNDS + 1):
+    for _ in range(ROUNDS):
         for name, loop in LOOPS.items():
+            yield PAUSE
             start = time.perf_counter()
             states[name], loss = jax.block_until_ready(loop(states[name], batch, rate, num_steps=ROUND_STEPS))
             elapsed = time.perf_counter() - start
             seconds[name] += elapsed
-            yield {
-                "loop": name, "steps": turn * ROUND_STEPS, "seconds": seconds[name], "steps_per_s": ROUND_STEPS / elapsed,
-                "loss": float(loss),
-            }  # fmt: skip
+            round_ = once(name, "steady", 1e3 * elapsed / ROUND_STEPS, seconds=seconds[name], loss=float(loss))
+            yield round_._replace(calls=ROUND_STEPS)
 
 
 class Programs(NamedTuple):

@@ -22,6 +22,7 @@ from lib.lessons.control_flow.routine import (
 )
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
+from lib.measure.timing import summary, timed, times_as_fast
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import program
@@ -112,24 +113,31 @@ def _sweep_spec(title: str, y_title: str, height: int = 360) -> charts.Spec:
     )
 
 
-SWEEPS = {
-    "compile_ms": ("To trace, lower and compile", "milliseconds (log scale)"),
-    "equations": ("Equations of the jaxpr", "equations (log scale)"),
-    "hlo_ops": ("Operations of the compiled program", "HLO operations (log scale)"),
-    "us_a_turn": ("Time of one turn, steady state", "microseconds (log scale)"),
-}
+SWEEPS: dict[str, tuple[str, str, Callable[[Any], float]]] = {
+    "To trace, lower and compile": ("milliseconds (log scale)", "compile", lambda record: record.median_ms),
+    "Equations of the jaxpr": ("equations (log scale)", "compile", lambda record: record.more["equations"]),
+    "Operations of the compiled program": (
+        "HLO operations (log scale)", "compile", lambda record: record.more["hlo_ops"],
+    ),
+    "Time of one turn, steady state": (
+        "microseconds (log scale)", "steady", lambda record: 1e3 * record.median_ms / record.size,
+    ),
+}  # fmt: skip
+"""Titles, what is drawn of the records of which phase."""
 
 
 def draw_lengths(records: Records) -> None:
     """Compile time, sizes and time a turn, against the number of turns."""
-    data = {"size": [record["size"] for record in records], "variant": charts.words(r["variant"] for r in records)}
-    drawn = [
-        charts.chart(
-            _sweep_spec(title, y_title), f"{title}, against the number of turns", 0.5,
-            sweep={"value": [record[name] for record in records], **data},
+    drawn = []
+    for title, (y_title, phase, value) in SWEEPS.items():
+        told = [record for record in records if record.phase == phase]
+        data = {
+            "size": [record.size for record in told], "value": [value(record) for record in told],
+            "variant": charts.words([record.label for record in told]),
+        }  # fmt: skip
+        drawn.append(
+            charts.chart(_sweep_spec(title, y_title), f"{title}, against the number of turns", 0.5, sweep=data)
         )
-        for name, (title, y_title) in SWEEPS.items()
-    ]  # fmt: skip
     charts.show_all(drawn)
 
 
@@ -148,10 +156,14 @@ def _race_spec(title: str, height: int) -> charts.Spec:
 
 def draw_race(records: Records) -> None:
     """Steps a second of each loop, and the loss against the clock."""
-    speeds = {
-        name: float(np.median([record["steps_per_s"] for record in records if record["loop"] == name]))
-        for name in dict.fromkeys(record["loop"] for record in records)
+    rounds: dict[str, Records] = {}
+    for record in records:
+        rounds.setdefault(record.label, []).append(record)
+    steps = {
+        name: timed(name, "steady", summary([record.median_ms / 1e3 for record in taken], taken[0].calls))
+        for name, taken in rounds.items()
     }
+    speeds = {name: 1e3 / step.median_ms for name, step in steps.items()}
     race = charts.chart(
         _race_spec("Steps a second", 300), "Steps a second of each loop", 0.5,
         race={
@@ -159,19 +171,19 @@ def draw_race(records: Records) -> None:
             "text": [quantity(speed) for speed in speeds.values()],
         },
     )  # fmt: skip
-    curves = {}
-    for name in speeds:
-        of_it = [record for record in records if record["loop"] == name]
-        curves[name] = (
-            np.array([1e3 * record["seconds"] for record in of_it]), np.array([record["loss"] for record in of_it])
-        )  # fmt: skip
+    curves = {
+        name: (np.array([1e3 * r.more["seconds"] for r in taken]), np.array([r.more["loss"] for r in taken]))
+        for name, taken in rounds.items()
+    }
     title, x_title = "The same losses, sooner", "milliseconds of training"
     losses = charts.lines(title, x_title, "loss (log scale)", COLORS, curves, True, 300, 0.5)
     charts.show_all([race, losses])
     if len(speeds) == len(LOOPS):
-        python, *rolled = speeds.values()
+        python, *rolled = steps.values()
+        ratios = {step.label: times_as_fast(step, python) for step in rolled}
         times = " and ".join(
-            f"**{name}** {speed / python:,.1f}" for name, speed in zip(list(LOOPS)[1:], rolled, strict=True)
+            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f}'}"
+            for name, ratio in ratios.items()
         )
         st.markdown(f"Times as fast as the Python loop of jitted steps: {times}.")
 

@@ -151,18 +151,21 @@ def draw_costs(variants: tuple[str, ...], x_title: str) -> Callable[[Records], N
         memory, time = st.columns(2, gap="medium")
         with memory:
             title = "Temporary memory, by the compiler's plan"
-            columns = {name: [record[name] for record in records] for name in ("size", "size_bytes", "variant")}
             spec = _memory_spec(title, variants, x_title)
+            columns = {
+                "size": [record.size for record in records], "variant": [record.label for record in records],
+                "size_bytes": [record.more["size_bytes"] for record in records],
+            }  # fmt: skip
             charts.show(charts.chart(spec, f"{title}, against {x_title}", memory=columns))
         with time:
             charts.show(charts.sweep("Time of one gradient", x_title, variants, records, 380))
-        last: dict[str, dict[str, Any]] = {record["variant"]: record for record in records}
+        last = {record.label: record for record in records}
         if set(variants) <= set(last):
             first, second = (last[name] for name in variants[:2])
             st.markdown(
-                f"At {first['size']:,}: {variants[0]} takes **{quantity(first['size_bytes'], 'B')}** and "
-                f"**{duration(first['median_ms'])}**, {variants[1]} **{quantity(second['size_bytes'], 'B')}** and "
-                f"**{duration(second['median_ms'])}**."
+                f"At {first.size:,}: {variants[0]} takes **{quantity(first.more['size_bytes'], 'B')}** and "
+                f"**{duration(first.median_ms)}**, {variants[1]} **{quantity(second.more['size_bytes'], 'B')}** and "
+                f"**{duration(second.median_ms)}**."
             )
 
     return draw

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from jax.experimental import checkify
 
 from lib.lessons.debugging import terminal
 from lib.lessons.debugging.routine import batch_at, init_params, noisy_sine, sgd_step
-from lib.measure.timing import compare
+from lib.measure.timing import Rows, compare
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 60
 
 
-def tool_costs(device: jax.Device, batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+def tool_costs(device: jax.Device, batch_size: int, seed: int) -> Rows:
     """One training step in the steady state: as it is, and with each tool."""
     batch = batch_at(noisy_sine(seed), 0, batch_size)
     args = jax.device_put((init_params(jax.random.key(seed)), batch, jnp.float32(0.01)), device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.many_devices import ManyDevices
 from lib.lessons.multi_device.routine import JIT, SINGLE, WAYS, Layout
 from lib.measure.stages import cut, take_stages
-from lib.measure.timing import interleaved
+from lib.measure.timing import Rows, compare, sweep
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 LARGE_BATCH = 65_536
@@ -87,25 +87,22 @@ def step_calls(task: ManyDevices, device: jax.Device, seed: int) -> dict[str, Ca
     return calls
 
 
-def device_sweep(device: jax.Device, batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+def device_sweep(device: jax.Device, batch_size: int, seed: int) -> Rows:
     """A step of data-parallel training on 1, 2, 4 ... devices, each taking its part of the same batch.
 
     Yields:
-        Records as of `timing.sweep`; `size` is the number of devices, and the variant `LARGE` takes a batch that is
-        large enough to keep a device busy.
+        Records whose `size` is the number of devices; the variant `LARGE` takes a batch that is large enough to keep
+        a device busy.
     """
-    for count in sharding.device_counts(device.platform):
+
+    def make(count: int) -> dict[str, Callable[[], Any]]:
         layout = Layout((count, 1))
         calls = step_calls(ManyDevices(batch_size, layout), device, seed)
         del calls[SINGLE]  # the same as `jit` on one
         calls[LARGE] = step_calls(ManyDevices(LARGE_BATCH, layout), device, seed)[JIT]
-        for call in calls.values():
-            jax.block_until_ready(call())  # compiles
-        for name, timing in interleaved(calls, budget_s=0.6).items():
-            yield {
-                "size": layout.size, "variant": name, "median_ms": 1e3 * timing.median, "low_ms": 1e3 * timing.low,
-                "high_ms": 1e3 * timing.high, "samples": timing.samples,
-            }  # fmt: skip
+        return calls
+
+    yield from sweep(make, sharding.device_counts(device.platform), partial(compare, budget_s=0.6))
 
 
 VARIANTS = (*WAYS[1:], LARGE)

@@ -76,6 +76,14 @@ class Line:
         with self._lock:
             return self._jobs.index(job) if job in self._jobs else 0
 
+    def running(self) -> Job | None:
+        """The first one, if there is any."""
+        with self._lock:
+            return self._jobs[0] if self._jobs else None
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
 
 LINE = Line()
 """The line of this process."""
@@ -141,7 +149,12 @@ class Job:
 
     def look(self) -> Report:
         """The job as it is. Looking keeps it going."""
-        self._looked = now = time.monotonic()
+        self._looked = time.monotonic()
+        return self.report()
+
+    def report(self) -> Report:
+        """The job as it is, for those who only watch it."""
+        now = time.monotonic()
         return Report(
             ahead=self._line.ahead(self), active=self._over_at is None, message=self._message,
             elapsed_s=(self._over_at or now) - self._begun, first_loss_s=self._first_loss_s,

@@ -8,17 +8,18 @@ import numpy as np
 import streamlit as st
 
 from lib.lessons.multi_device import many_devices
-from lib.lessons.multi_device.processes import NUM_STEPS, PROCESSES, Job, Report, worker_commands
+from lib.lessons.multi_device.processes import LINE, NUM_STEPS, PROCESSES, Job, Report, worker_commands
 from lib.lessons.multi_device.view import overlaid
-from lib.ui import charts, panels
+from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import SERIES
 
+TICK_S = 0.4
 COMMAND = "python -m lib.lessons.multi_device.worker --coordinator 10.0.0.1:8476 --processes 2 --process {}"
 
 
 def processes(controls: Controls) -> None:
-    """Buttons, progress and losses of a job of this visitor's own."""
+    """Buttons, progress and losses of a job of this visitor's own, or of the one that it waits for."""
     key = "_job"
     settings: tuple[Hashable, ...] = (controls.seed, controls.batch_size, controls.learning_rate)
 
@@ -49,27 +50,33 @@ def processes(controls: Controls) -> None:
             if divides
             else f"A batch of {controls.batch_size} cannot be divided among {PROCESSES} processes; take a larger one."
         )
+    in_line = f"; {_jobs(len(LINE))} running or waiting now" if len(LINE) and not going_on else ""
+    st.caption(f"One job runs at a time on this machine{in_line}.")
     if job is None:
         return
     alone = panels.ready(controls.device, many_devices.single_losses, *taken, NUM_STEPS)
 
-    @st.fragment(run_every=0.35 if going_on else None)
-    def panel() -> None:
-        report = job.look()
-        _draw_report(report, alone())
-        if going_on and not report.active:
-            st.rerun()
+    def look() -> waiting.Look:
+        report, running = job.look(), LINE.running()
+        shown = running.report() if report.ahead and running is not None and running is not job else report
+        shown = shown._replace(elapsed_s=int(shown.elapsed_s / TICK_S) * TICK_S)
+        there = alone() is not None
+        return waiting.Look((report.ahead, shown, there), not report.active and there)
 
-    panel()
+    def show(state: tuple[int, Report, bool]) -> None:
+        ahead, shown, _ = state
+        if ahead:
+            st.caption(f"{_jobs(ahead)} before yours. This is the one that runs:")
+        _draw_report(shown, None if ahead else alone())
+
+    waiting.watch(look, show)
+
+
+def _jobs(count: int) -> str:
+    return "1 job is" if count == 1 else f"{count} jobs are"
 
 
 def _draw_report(report: Report, alone: np.ndarray | None) -> None:
-    if report.ahead:
-        others = "job of somebody else" if report.ahead == 1 else "jobs of others"
-        st.caption(
-            f"waiting for {report.ahead} {others} … {report.elapsed_s:.0f} s. One runs on this machine at a time."
-        )
-        return
     said = " · ".join(f"process {number}: **{words}**" for number, words in enumerate(report.progress))
     first = f" · first loss after {report.first_loss_s:.1f} s" if report.first_loss_s is not None else ""
     st.markdown(f"{said} · {report.elapsed_s:.1f} s{first}")

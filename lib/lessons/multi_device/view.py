@@ -249,8 +249,8 @@ def draw_times(records: Records, platform: str) -> None:
     sizes = sharding.device_counts(platform)
     x_title = "devices (each takes its part of the same batch)"
     charts.show(charts.sweep("One step on ever more devices", x_title, VARIANTS, records, sizes=sizes))
-    last = max(record["size"] for record in records)
-    ms = {(record["variant"], record["size"]): record["median_ms"] for record in records}
+    last = records[-1].size
+    ms = {(record.label, record.size): record.median_ms for record in records}
     if last == 1:
         return
     told = [

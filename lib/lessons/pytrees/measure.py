@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from lib.lessons.pytrees import routine as pytrees
-from lib.measure.timing import sweep
+from lib.measure.timing import Rows, sweep
 from lib.routines.networks import init_params
 
 WAYS = (
@@ -45,7 +45,7 @@ def updates(device: jax.Device, batch_size: int, layers: int) -> dict[str, Calla
     return {name: calls[name] for name in WAYS}
 
 
-def update_sweep(device: jax.Device, batch_size: int, layers: int) -> Iterator[dict[str, Any]]:
+def update_sweep(device: jax.Device, batch_size: int, layers: int) -> Rows:
     """Each of `WAYS` at growing numbers of leaves, up to those of that many layers."""
     sizes = [2**i for i in range(1, layers.bit_length() + 1) if 2**i <= 2 * layers]
     yield from sweep(lambda leaves: updates(device, batch_size, leaves // 2), sizes)

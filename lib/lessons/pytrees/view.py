@@ -99,10 +99,10 @@ def draw_tree_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
 def draw_updates(records: Records) -> None:
     """Time of an update against the number of leaves."""
     charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 480, columns=4))
-    last = {r["variant"]: r["median_ms"] for r in records if r["size"] == max(r["size"] for r in records)}
+    last = {record.label: record.median_ms for record in records if record.size == records[-1].size}
     if len(last) == len(WAYS):
         st.markdown(
-            f"At {records[-1]['size']} leaves: `tree.map` takes **{duration(last['tree.map, eager'])}** without `jit` and "
+            f"At {records[-1].size} leaves: `tree.map` takes **{duration(last['tree.map, eager'])}** without `jit` and "
             f"**{duration(last['tree.map, jit'])}** with it, one vector **{duration(last['vector, eager'])}** and "
             f"**{duration(last['vector, jit'])}**; the gradient **{duration(last['gradient of the batch, jit'])}**."
         )

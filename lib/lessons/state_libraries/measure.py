@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from lib.lessons.state_libraries.common import NETWORK
 from lib.lessons.state_libraries.routine import DATA, PLAIN, load, step
 from lib.measure.stages import compile_in_stages
-from lib.measure.timing import Timing, interleaved, row
+from lib.measure.timing import PAUSE, Record, Rows, Timing, interleaved, once, timed
 from lib.routines import datasets
 from lib.routines.networks import init_params
 
@@ -63,39 +63,52 @@ def _steps(call: Callable[[], Any]) -> None:
         jax.block_until_ready(call())
 
 
-def step_times(calls: dict[str, Callable[[], Any]], budget_s: float) -> dict[str, Timing]:
+def step_times(calls: dict[str, Callable[[], Any]], budget_s: float) -> Generator[None, None, dict[str, Timing]]:
     """Seconds a step, in turns."""
     for call in calls.values():
+        yield PAUSE
         _steps(call)  # compiles, and fills the fast path of the dispatch
-    timings = interleaved({name: partial(_steps, call) for name, call in calls.items()}, budget_s)
+    timings = yield from interleaved({name: partial(_steps, call) for name, call in calls.items()}, budget_s)
     return {
         name: t._replace(median=t.median / STEPS, low=t.low / STEPS, high=t.high / STEPS, calls=t.calls * STEPS)
         for name, t in timings.items()
     }
 
 
-def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, seed: int) -> Iterator[dict[str, Any]]:
+def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, seed: int) -> Rows:
     """What each library's step takes to compile; then the steady state of all steps, in turns.
 
     Yields:
-        `label`, the library. With `phase` "compile": `trace_ms`, `lower_ms`, `compile_ms`, from nothing. With `phase`
-        "own" or "pure" (see `calls`): the columns of `timing.row`. Last, with `phase` "overhead": what our interface
-        adds to a step of the plain pytree, as a `share` of it; None if the samples are too far apart to tell.
+        Records with the library as their label: trace, lower and compile, from nothing; then the steady state, whose
+        `way` is "own" or "pure" (see `calls`). Last, both of the plain pytree once more, alone, for `overhead`.
     """
     params, batch, learning_rate = _arguments(device, batch_size, seed)
     for name in names:
+        yield PAUSE
         library = load(name)
         state = jax.device_put(library.split(library.make(params)), device)
         args = (state, batch, learning_rate)
         jax.eval_shape(_pure_step(name), *args)  # what the library and jax.numpy keep for their own functions
         _, phases = compile_in_stages(jax.jit(_pure_step(name)), *args)
-        yield {"label": name, "phase": "compile", **phases._asdict()}
+        for phase, ms in zip(("trace", "lower", "compile"), phases, strict=True):
+            yield once(name, phase, ms)
     made = calls(names, device, batch_size, seed)
-    for key, timing in step_times(made, budget_s=2.0).items():
-        name, _, phase = key.rpartition(" ")
-        yield row(name, phase, timing)
+    timings = yield from step_times(made, budget_s=2.0)
+    for key, timing in timings.items():
+        name, _, way = key.rpartition(" ")
+        yield timed(name, "steady", timing, way=way)
     # The same program twice, so little counts: these two alone, by the quartile that other work on the machine spoils least.
     pair = {key: made[key] for key in (f"{PLAIN} own", f"{PLAIN} pure")}
-    bare, through = step_times(pair, budget_s=1.0).values()
-    steady = all(timing.high < 1.2 * timing.low for timing in (bare, through))
-    yield {"label": PLAIN, "phase": "overhead", "share": through.low / bare.low - 1 if steady else None}
+    timings = yield from step_times(pair, budget_s=1.0)
+    for way, timing in zip(ALONE, timings.values(), strict=True):
+        yield timed(PLAIN, "steady", timing, way=way)
+
+
+ALONE = ("own, alone", "pure, alone")
+
+
+def overhead(records: Sequence[Record]) -> float | None:
+    """What our interface adds to a step of the plain pytree, as a share of it; None if the samples do not tell."""
+    bare, through = (next(record for record in records if record.more.get("way") == way) for way in ALONE)
+    steady = all(record.high_ms < 1.2 * record.low_ms for record in (bare, through))
+    return through.low_ms / bare.low_ms - 1 if steady else None

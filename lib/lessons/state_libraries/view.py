@@ -12,10 +12,12 @@ import numpy as np
 import streamlit as st
 
 from lib.lessons.state_libraries import routine as state_libraries
+from lib.lessons.state_libraries.measure import ALONE, overhead
 from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, load
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
+from lib.measure.timing import times_as_fast
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import SERIES, duration
@@ -169,34 +171,26 @@ def table(names: tuple[str, ...], controls: Controls) -> None:
 
 def draw_costs(records: Records) -> None:
     """What a step takes to compile and to call, as a table and as dots."""
-    compiled = {record["label"]: record for record in records if record["phase"] == "compile"}
-    ways = {way: {r["label"]: r for r in records if r["phase"] == way} for way in ("own", "pure")}
-    names = list(compiled)
+    took = {(record.label, record.phase): record.median_ms for record in records}
+    names = [name for name, phase in took if phase == "compile"]
     columns: dict[str, list[str]] = {"library": names}
     for phase in ("trace", "lower", "compile"):
-        columns[phase] = [duration(compiled[name][f"{phase}_ms"]) for name in names]
+        columns[phase] = [duration(took[name, phase]) for name in names]
+    ways = {way: {r.label: r for r in records if r.more.get("way") == way} for way in ("own", "pure")}
     for way, heading in (("own", "step, own jit"), ("pure", "step, arrays by jax.jit")):
         if len(ways[way]) == len(names):
-            plain = ways[way][PLAIN]["ms"]
-            columns[heading] = [duration(ways[way][name]["ms"]) for name in names]
-            columns[f"{heading}, × pytree"] = [f"{ways[way][name]['ms'] / plain:.2f}" for name in names]
+            plain = ways[way][PLAIN]
+            ratios = [1.0 if name == PLAIN else times_as_fast(plain, ways[way][name]) for name in names]
+            columns[heading] = [duration(ways[way][name].median_ms) for name in names]
+            columns[f"{heading}, × pytree"] = ["not distinguishable" if r is None else f"{r:.2f}" for r in ratios]
     st.dataframe(columns, hide_index=True)
     titles = {"own": "A step, jitted the library's own way", "pure": "A step, arrays in and out, by jax.jit"}
-    drawn = [
-        charts.timings(titles[way], [record | {"phase": "steady"} for record in ways[way].values()])
-        for way in ways
-        if len(ways[way]) == len(names)
-    ]
+    drawn = [charts.timings(titles[way], list(ways[way].values())) for way in ways if len(ways[way]) == len(names)]
     charts.show_all([chart._replace(width=0.5) for chart in drawn])
-    for record in records:
-        if record["phase"] == "overhead":
-            share = record["share"]
-            ours = (
-                "too little to tell from the noise of this machine now"
-                if share is None
-                else f"**{100 * share:+.1f} %**"
-            )
-            st.caption(
-                f"Medians of {ways['own'][PLAIN]['samples']} samples each, taken in turns, with quartiles. What this page's "
-                f"own interface adds to a step of the plain pytree: {ours}."
-            )
+    if any(record.more.get("way") == ALONE[-1] for record in records):
+        share = overhead(records)
+        ours = "too little to tell from the noise of this machine now" if share is None else f"**{100 * share:+.1f} %**"
+        st.caption(
+            f"Medians of {ways['own'][PLAIN].samples} samples each, taken in turns, with quartiles. What this page's own "
+            f"interface adds to a step of the plain pytree: {ours}."
+        )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import altair as alt
 
+from lib.measure.timing import Record
 from lib.ui.charts.base import Chart, Spec, build, chart, named
 from lib.ui.style import SERIES
-
-COLUMNS = ("size", "median_ms", "low_ms", "high_ms", "variant")
 
 
 @cache
@@ -37,7 +35,7 @@ def sweep(
     title: str,
     x_title: str,
     variants: tuple[str, ...],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     height: int = 420,
     columns: int = 2,
     sizes: tuple[int, ...] = (),
@@ -45,10 +43,13 @@ def sweep(
     """Time against size, both logarithmic, one line a variant, with quartiles.
 
     Args:
-        records: of `size`, `variant`, `median_ms`, `low_ms`, `high_ms`.
         columns: of the legend.
         sizes: where the axis of sizes has its numbers, if these are to be shown alone.
     """
-    data = {name: [record[name] for record in records] for name in COLUMNS}
+    data = {
+        "size": [record.size for record in records], "variant": [record.label for record in records],
+        "median_ms": [record.median_ms for record in records], "low_ms": [record.low_ms for record in records],
+        "high_ms": [record.high_ms for record in records],
+    }  # fmt: skip
     spec = _spec(title, x_title, variants, height, columns, sizes)
     return chart(spec, f"{title}, against {x_title}", sweep=data)

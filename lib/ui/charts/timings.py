@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import altair as alt
 
+from lib.measure.timing import Record
 from lib.ui.charts.base import Chart, Spec, build, chart, named
 from lib.ui.style import PHASES, duration
 
@@ -33,9 +33,13 @@ def _spec(title: str, rows: tuple[str, ...]) -> Spec:
     return build(alt.layer(spread, dots, text), 42 * len(rows) + 110, title)
 
 
-def timings(title: str, records: Sequence[Mapping[str, Any]]) -> Chart:
-    """Records of `label`, `phase`, `ms`, `low`, `high` as dots on a logarithmic axis, with spread and number."""
-    columns = {name: [record[name] for record in records] for name in ("label", "phase", "ms", "low", "high")}
-    columns["text"] = [duration(record["ms"]) for record in records]
-    described = "; ".join(f"{record['label']}: {duration(record['ms'])}" for record in records)
-    return chart(_spec(title, tuple(columns["label"])), f"{title}. {described}.", timings=columns)
+def timings(title: str, records: Sequence[Record]) -> Chart:
+    """Records as dots on a logarithmic axis, with spread and number."""
+    columns = {
+        "label": [record.label for record in records], "phase": [record.phase for record in records],
+        "ms": [record.median_ms for record in records], "low": [record.low_ms for record in records],
+        "high": [record.high_ms for record in records], "text": [duration(record.median_ms) for record in records],
+    }  # fmt: skip
+    described = "; ".join(f"{record.label}: {duration(record.median_ms)}" for record in records)
+    rows = tuple(dict.fromkeys(record.label for record in records))
+    return chart(_spec(title, rows), f"{title}. {described}.", timings=columns)
