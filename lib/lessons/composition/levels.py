@@ -48,7 +48,7 @@ class Traced(NamedTuple):
     signature: Signature | None
     names: tuple[str, ...]
     inputs: tuple[Any, ...]
-    lines: list[jaxprs.Line]
+    lines: list[jaxprs.EquationLine]
     marks: list[str]
     equations: int
     head: tuple[str, str] = ("", "")
@@ -70,7 +70,7 @@ def trace_levels(function: Function, stack: Stack, batch_size: int) -> tuple[Tra
     """Every prefix of a stack, the function itself first, up to the first one that is refused. Computes nothing."""
     below = function.signature()
     found: list[Traced] = []
-    before: list[jaxprs.Line] | None = None
+    before: list[jaxprs.EquationLine] | None = None
     for length in range(len(stack) + 1):
         prefix = stack[:length]
         names, inputs = below.names, below.inputs

@@ -24,6 +24,7 @@ from lib.measure.stages import NO_OPERATIONS
 from lib.routines.typed import parse, parse_shape
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
+from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.style import duration, quantity
 from lib.ui.typed_input import TYPED, typed, understood
 
@@ -316,7 +317,7 @@ def detail(function: Function, traces: Traces, controls: Controls) -> None:
         view = st.segmented_control("Show", VIEWS, default="jaxpr", required=True, key="lab_view", bind="query-params")
     traced = labels[chosen]
     if view == "jaxpr":
-        st.html(jaxpr_html(traced))
+        st.html(_jaxpr(traced, traced.marks, traced.stack[-1].name if traced.stack else ""))
     elif view == "Graph":
         _graph(traced)
     elif view == "Code":
@@ -334,32 +335,15 @@ def detail(function: Function, traces: Traces, controls: Controls) -> None:
         when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
 
 
-_MARKS = {jaxprs.NEW: ("new", "+"), jaxprs.CHANGED: ("changed", "~"), jaxprs.SAME: ("same", "&nbsp;")}
-
-
-def jaxpr_html(traced: Traced, marks: list[str] | None = None, added_by: str = "") -> str:
-    """A jaxpr as a table: what is new or changed set off, and where each line comes from."""
-    rows = []
-    for line, mark in zip(traced.lines, marks or traced.marks, strict=True):
-        name, sign = _MARKS[mark]
-        rows.append(
-            f"<tr class='{name}'><td>{sign}</td><td style='padding-left:{0.3 + 1.2 * line.depth}rem'>{escape(line.text)}</td>"
-            f"<td title='{escape(line.origin)}'>{escape(line.source)}</td><td>{escape(line.by)}</td></tr>"
-        )
-    if traced.equations > len(traced.lines):
-        rows.append(f"<tr><td></td><td>… {traced.equations - len(traced.lines)} more</td><td></td><td></td></tr>")
-    last = added_by or (f"`{traced.stack[-1].name}`" if traced.stack else "")
-    last = escape(last.strip("`"))
-    legend = (
-        f"<p class='legend'><span class='new'>+ added by {last}</span> <span class='changed'>~ there before, of another "
-        "shape</span> <span>the rest as before</span></p>"
-        if last
-        else ""
-    )
-    return (
-        f"<div class='scroll'><table class='jaxpr'><tr><th></th><th>{escape(traced.head[0])} . let</th><th>comes from</th>"
-        f"<th>went through</th></tr>{''.join(rows)}<tr><th></th><th>{escape(traced.head[1])}</th><th></th><th></th></tr>"
-        f"</table></div>{legend}"
+def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
+    """A jaxpr as a table, and what its colours say if anything could have been added to it."""
+    head, left_out = (f"{traced.head[0]} . let", traced.head[1]), traced.equations - len(traced.lines)
+    table = jaxpr_html(traced.lines, marks, head, left_out, origins=True)
+    if not added_by:
+        return table
+    return table + (
+        f"<p class='legend'><span class='new'>+ added by {escape(added_by)}</span> <span class='changed'>~ there before, of "
+        "another shape</span> <span>the rest as before</span></p>"
     )
 
 
@@ -422,7 +406,7 @@ def compare(function: Function, pair: tuple[Stack, Stack], controls: Controls) -
             st.markdown(f"`{transforms.expression(here.stack)}`")
             st.html(
                 f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
-                + jaxpr_html(here, jaxprs.marks(there.lines, here.lines), "this order alone")
+                + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
             )
 
     def draw(reports: list[Report | None]) -> None:

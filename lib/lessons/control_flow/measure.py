@@ -104,8 +104,8 @@ def training_race(device: jax.Device, batch_size: int, learning_rate: float, see
 class Programs(NamedTuple):
     """A function for one example and for a batch, line by line; which lines of the second are new."""
 
-    one: list[jaxprs.Line]
-    batch: list[jaxprs.Line]
+    one: list[jaxprs.EquationLine]
+    batch: list[jaxprs.EquationLine]
     marks: list[str]
 
 

@@ -23,7 +23,7 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
-from lib.ui.jaxpr_table import program
+from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = tuple(SERIES[:3])
@@ -203,7 +203,7 @@ def _draw_programs(programs: Programs) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
         st.markdown("**`f`**: one example, one branch")
-        program(programs.one, [""] * len(programs.one), sources=False)
+        st.html(jaxpr_html(programs.one, [""] * len(programs.one), sources=False))
     with batch:
         st.markdown("**`vmap(f)`**: both branches, and `select_n`")
-        program(programs.batch, ["new" if mark == "new" else "" for mark in programs.marks], sources=False)
+        st.html(jaxpr_html(programs.batch, [mark if mark == "new" else "" for mark in programs.marks], sources=False))
