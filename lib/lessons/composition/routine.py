@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.composition import transforms
 from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack
 from lib.routines.problem import Metrics, TrainState, new_state
+from lib.routines.sgd import sgd
 from lib.routines.typed import check, parse
 
 
@@ -289,7 +290,7 @@ class StackDescent:
         grads = grads.mean(0) if self.gradient.per_example else grads
         losses = self._losses(params, data)
         metrics = {"loss": losses.mean(), "lowest": losses.min(), "highest": losses.max(), "each": losses[:CURVES]}
-        return state._replace(params={"argument": params - learning_rate * grads}, step=state.step + 1), metrics
+        return state._replace(params={"argument": sgd(params, grads, learning_rate)}, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> dict[str, Array]:
         return {"argument": state.params["argument"].ravel()[:64]}
