@@ -101,7 +101,7 @@ def training_race(device: jax.Device, batch_size: int, learning_rate: float, see
             }  # fmt: skip
 
 
-class Programs(NamedTuple):
+class JaxprDiff(NamedTuple):
     """A function for one example and for a batch, line by line; which lines of the second are new."""
 
     one: list[jaxprs.EquationLine]
@@ -109,8 +109,8 @@ class Programs(NamedTuple):
     marks: list[str]
 
 
-def cond_and_vmap(batch_size: int) -> Programs:
+def cond_and_vmap(batch_size: int) -> JaxprDiff:
     """`cond` of one example, and what `vmap` makes of it."""
     one = jaxprs.lines(jaxprs.trace(safe_sqrt_cond, (jnp.float32(1.0),)), ("x",))
     batch = jaxprs.lines(jaxprs.trace(jax.vmap(safe_sqrt_cond), (jnp.ones(batch_size),)), ("x",))
-    return Programs(one, batch, jaxprs.marks(one, batch))
+    return JaxprDiff(one, batch, jaxprs.marks(one, batch))

@@ -9,12 +9,12 @@ import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.control_flow.measure import TURNS, Programs, cond_and_vmap
+from lib.lessons.control_flow.measure import TURNS, JaxprDiff, cond_and_vmap
 from lib.lessons.control_flow.recurrent import AHEAD, LOOPS, SEEN
 from lib.lessons.control_flow.routine import (
     DIFFERENTIABLE,
     MODES,
-    PAIRS,
+    REPLACEMENTS,
     PairReport,
     differentiation_report,
     pair_report,
@@ -55,13 +55,13 @@ def pairs(controls: Controls) -> None:
     """One kind at a time: the Python, what replaces it, and what became of both."""
     name = st.segmented_control(
         "Replaces Python's if, list, while, for",
-        list(PAIRS),
+        list(REPLACEMENTS),
         default="cond",
         required=True,
         key="pair",
         bind="query-params",
     )
-    pair = PAIRS[name]
+    pair = REPLACEMENTS[name]
     python, lax = st.columns(2, gap="medium")
     with python:
         panels.source(pair.python)
@@ -199,7 +199,7 @@ def cond_under_vmap(controls: Controls) -> None:
     panels.answer(_draw_programs, controls.device, cond_and_vmap, controls.batch_size)
 
 
-def _draw_programs(programs: Programs) -> None:
+def _draw_programs(programs: JaxprDiff) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
         st.markdown("**`f`**: one example, one branch")

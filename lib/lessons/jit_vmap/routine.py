@@ -87,14 +87,14 @@ FUNCTIONS: dict[str, BatchFunction] = {
 }  # fmt: skip
 
 
-class Typed(NamedTuple):
+class TypedBatchFunction(NamedTuple):
     """The name of a function that a visitor has typed: a text that `parse` takes, and a shape for each argument."""
 
     text: str
     shapes: tuple[tuple[int, ...], ...]
 
 
-Name = str | Typed
+Name = str | TypedBatchFunction
 """Of a function: a key of `FUNCTIONS`, or what was typed."""
 
 
