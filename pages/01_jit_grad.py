@@ -15,7 +15,7 @@ import streamlit as st
 from lib.lessons.jit_grad import measure as measured
 from lib.lessons.jit_grad import routine as descent
 from lib.lessons.jit_grad import view
-from lib.lessons.jit_grad.functions import FUNCTIONS, Name, Typed, formulas, function_of, parse_number
+from lib.lessons.jit_grad.functions import FUNCTIONS, Name, TypedScalarFunction, formulas, function_of, parse_number
 from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels
@@ -25,7 +25,7 @@ from lib.ui.typed_input import TYPED, typed
 controls = frame.begin(__doc__)
 
 
-def typed_name() -> Typed:
+def typed_name() -> TypedScalarFunction:
     """What the visitor types, and which of its arguments are variables."""
     f = typed("f =", "sin(3 * x) + x**2 / 4", "typed", parse_number)
     variables = [argument for argument in f.arguments if argument in ("x", "y")] or list(f.arguments[:2])
@@ -40,7 +40,7 @@ def typed_name() -> Typed:
     if not 1 <= len(variables) <= 2 or low >= high:
         st.error("Choose one or two variables, and a domain that goes from a lower to a higher number.")
         raise frame.PageEnd
-    return Typed(f.text, tuple(sorted(variables)), (low, high))
+    return TypedScalarFunction(f.text, tuple(sorted(variables)), (low, high))
 
 
 def draw_formulas(found: tuple) -> None:
@@ -58,7 +58,7 @@ with left:
     chosen = st.selectbox("Function", [*FUNCTIONS, TYPED], key="function", bind="query-params")
     name: Name = typed_name() if chosen == TYPED else chosen
     function = function_of(name)
-    if isinstance(name, Typed):
+    if isinstance(name, TypedScalarFunction):
         panels.answer(draw_formulas, controls.device, formulas, name.text, name.variables)
         slug = f"typed_{name.domain[0]:g}_{name.domain[1]:g}"
     else:
@@ -74,9 +74,9 @@ with left:
             st.number_input(c, -10.0, 10.0, value, 0.5, key=f"{slug}_{c}", bind="query-params")
             for c, value in function.constants.items()
         )
-    panels.source(*(() if isinstance(name, Typed) else (function.fun,)), descent.compiled_gradient)
+    panels.source(*(() if isinstance(name, TypedScalarFunction) else (function.fun,)), descent.compiled_gradient)
 
-title = "f" if isinstance(name, Typed) else name
+title = "f" if isinstance(name, TypedScalarFunction) else name
 one_variable = len(function.variables) == 1
 shape_of_f = descent.curve if one_variable else descent.surface
 

@@ -28,7 +28,7 @@ SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 controls = frame.begin(__doc__)
 
 
-def typed_name() -> batching.Typed:
+def typed_name() -> batching.TypedBatchFunction:
     """What the visitor types, and the shape of each of its arguments for one example."""
     f = typed("f =", "w @ x + b", "typed_batched", parse)
     with st.container(horizontal=True):
@@ -38,7 +38,7 @@ def typed_name() -> batching.Typed:
         ]
     shapes = tuple(understood(parse_shape, text) for text in texts)
     understood(check, f, shapes, controls.batch_size)
-    return batching.Typed(f.text, shapes)
+    return batching.TypedBatchFunction(f.text, shapes)
 
 
 left, right = st.columns([1, 1.4], gap="large")

@@ -18,6 +18,7 @@ from lib.lessons.state_libraries.measure import DATA, library_costs
 from lib.lessons.state_libraries.mistakes import mistakes_of
 from lib.lessons.state_libraries.routine import Libraries
 from lib.routines import datasets
+from lib.routines.sgd import sgd
 from lib.ui import frame, panels
 from lib.ui.live_view import live
 
@@ -35,7 +36,7 @@ dataset = datasets.load(DATA, controls.seed)
 live(Libraries(names, batch_size), controls, view.draw_run(names, log), extra_stats=view.largest_difference)
 
 st.subheader("The same network, file by file", anchor=False)
-panels.source(common.mean_loss, common.sgd, label="What all of them are given: the loss and the update")
+panels.source(common.mean_loss, sgd, label="What all of them are given: the loss and the update")
 view.code(names, controls)
 
 st.subheader("What differs", anchor=False)

@@ -180,7 +180,7 @@ def test_the_data_of_the_ensemble_are_a_sine():
 
 
 def test_a_typed_function_is_mapped_and_raced_like_the_built_in_ones():
-    name = batching.Typed("w @ sin(x)", ((2, 3), (3,)))
+    name = batching.TypedBatchFunction("w @ sin(x)", ((2, 3), (3,)))
     w, x = arguments(name, (None, 1), 4)
     mapped = try_axes(name, (None, 1), 0, 4)
     assert mapped.output == ((4, 2), 0) and mapped.inputs == (("w", (2, 3), None), ("x", (3, 4), 1))

@@ -11,7 +11,7 @@ from lib.lessons.control_flow import recurrent
 from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep, training_race
 from lib.lessons.control_flow.mistakes import MISTAKES
-from lib.lessons.control_flow.routine import DIFFERENTIABLE, PAIRS, differentiation_report, pair_report
+from lib.lessons.control_flow.routine import DIFFERENTIABLE, REPLACEMENTS, differentiation_report, pair_report
 from lib.measure.timing import records_of
 from lib.routines.mistakes import provoke
 
@@ -28,17 +28,17 @@ OTHER_ARGUMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", REPLACEMENTS)
 def test_both_of_a_pair_give_the_same(name):
-    pair = PAIRS[name]
+    pair = REPLACEMENTS[name]
     for args in [pair.args, *OTHER_ARGUMENTS[name]]:
         args = tuple(np.asarray(arg, np.int32 if isinstance(arg, int) else None) for arg in args)
         np.testing.assert_allclose(jax.jit(pair.lax)(*args), pair.python(*args), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", REPLACEMENTS)
 def test_jit_refuses_the_python_by_the_type_it_says_or_unrolls_it(name):
-    pair, report = PAIRS[name], pair_report(name)
+    pair, report = REPLACEMENTS[name], pair_report(name)
     if pair.raises:
         with pytest.raises(pair.raises) as caught:
             jax.jit(pair.python)(*pair.args)
@@ -50,7 +50,7 @@ def test_jit_refuses_the_python_by_the_type_it_says_or_unrolls_it(name):
 
 
 def test_the_pairs_are_all_there_is_of_control_flow():
-    assert set(PAIRS) == {"cond", "switch", "while_loop", "fori_loop", "scan"}
+    assert set(REPLACEMENTS) == {"cond", "switch", "while_loop", "fori_loop", "scan"}
     assert pair_report("while_loop").lax == pytest.approx(2**0.5, rel=1e-4)
     assert pair_report("fori_loop").lax == pytest.approx(1.05**10, rel=1e-5)
 
@@ -198,10 +198,10 @@ def test_a_mistake_is_one_and_what_it_should_have_been_is_right(name):
 def test_the_page_trains_races_and_shows_every_pair():
     app = open_page("control_flow")
     assert sum("= cond" in element.proto.body for element in app.get("html")) == 1
-    for name in PAIRS:
+    for name in REPLACEMENTS:
         app.session_state["pair"] = name
         settle(app.run())
-        assert any(text.value == PAIRS[name].about for text in app.markdown)
+        assert any(text.value == REPLACEMENTS[name].about for text in app.markdown)
     press(app, "Step")
     run_until(app, lambda shown: shown["Step"] == "1")
     assert float(numbers(app)["Loss"]) > 0

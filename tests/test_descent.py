@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import train_steps
 
-from lib.lessons.jit_grad.functions import FUNCTIONS, Typed
+from lib.lessons.jit_grad.functions import FUNCTIONS, TypedScalarFunction
 from lib.lessons.jit_grad.routine import (
     CURVES,
     DRAWN,
@@ -163,15 +163,18 @@ def test_a_surface_has_values_at_cell_centres_with_rows_along_the_second_variabl
 
 
 def test_a_typed_function_is_reported_drawn_and_descended():
-    name = Typed("a * x * log(x)", ("x",), (-1.0, 1.0))
+    name = TypedScalarFunction("a * x * log(x)", ("x",), (-1.0, 1.0))
     report = gradient_report(name, (0.5,), (2.0,))
     expected = 2 * (np.log(0.5) + 1)
     np.testing.assert_allclose([report["automatic"], report["closed form"]], expected, rtol=1e-5)
     np.testing.assert_allclose(report["central difference"], expected, rtol=1e-2)
     found = curve(name, (np.float32(2.0),), 10)
     assert np.isnan(found["f"][:5]).all() and np.isfinite(found["f"][5:]).all()
-    assert surface(Typed("x * y", ("x", "y"), (0.0, 1.0)), (), 2).tolist() == [[0.0625, 0.1875], [0.1875, 0.5625]]
-    problem = Descent(Typed("a * x**2", ("x",), (1.0, 2.0)), 3)
+    assert surface(TypedScalarFunction("x * y", ("x", "y"), (0.0, 1.0)), (), 2).tolist() == [
+        [0.0625, 0.1875],
+        [0.1875, 0.5625],
+    ]
+    problem = Descent(TypedScalarFunction("a * x**2", ("x",), (1.0, 2.0)), 3)
     state = jax.jit(problem.init)(jax.random.key(0), (np.float32(0.5),))
     after, _ = jax.jit(problem.step)(state, (np.float32(0.5),), jnp.float32(0.1))
     np.testing.assert_allclose(after.params["points"], 0.9 * np.asarray(state.params["points"]), rtol=1e-5)

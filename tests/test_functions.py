@@ -9,7 +9,7 @@ import pytest
 
 from lib.lessons.jit_grad.functions import (
     FUNCTIONS,
-    Typed,
+    TypedScalarFunction,
     central_difference,
     formulas,
     function_of,
@@ -147,17 +147,17 @@ def test_the_four_minima_of_himmelblau_are_known(minimum):
 
 
 def test_a_typed_function_is_like_the_built_in_ones():
-    function = function_of(Typed("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
+    function = function_of(TypedScalarFunction("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
     assert function.variables == ("x", "y") and function.constants == {"a": 1.0, "b": 1.0}
     assert function.point == (2.0, 2.0) and function.domain == (2.0, 5.0)
     assert float(function.at(jnp.array([6.0, 3.0]), (2.0, 4.0))) == 19.5
     assert function.gradient(6.0, 3.0, 2.0, 4.0) == (0.25, 12.0)
-    assert function is function_of(Typed("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
+    assert function is function_of(TypedScalarFunction("a * y**2 + x / b", ("x", "y"), (2.0, 5.0)))
     assert function_of("saddle") is FUNCTIONS["saddle"]
 
 
 def test_a_typed_function_without_a_formula_has_no_closed_form():
-    function = function_of(Typed("x * floor(x)", ("x",), (-5.0, 5.0)))
+    function = function_of(TypedScalarFunction("x * floor(x)", ("x",), (-5.0, 5.0)))
     assert np.isnan(function.gradient(1.5)[0]) and float(jax.grad(function.at)(jnp.array([1.5]))[0]) == 1.0
     assert formulas("x * floor(x)", ("x",))[1] is None and formulas("x**3", ("x",)) == ("x^{3}", "3 x^{2}")
 

@@ -11,7 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from lib.lessons.composition import transforms
 from lib.lessons.composition.levels import MAX_EVALUATIONS, level_arguments, plain_evaluations, relative_error
-from lib.lessons.composition.routine import BROKEN, COMPARISONS, FUNCTIONS, Function, with_default_axes
+from lib.lessons.composition.routine import BROKEN, COMPARISONS, FUNCTIONS, ExampleFunction, with_default_axes
 from lib.lessons.composition.transforms import (
     TRANSFORMS,
     Leaf,
@@ -30,7 +30,7 @@ FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes"
 REDUCTIONS = {"sum", "mean"}
 
 
-def traced(function: Function, stack):
+def traced(function: ExampleFunction, stack):
     """The jaxpr of a stack and arguments for it."""
     args = level_arguments(function, stack, BATCH_SIZE, 0)
     return jax.make_jaxpr(apply(function.fun, stack), return_shape=True)(*args), args
@@ -51,7 +51,7 @@ def leaves(tree):
     return jax.tree.leaves(tree, is_leaf=transforms.is_leaf)
 
 
-def agree_with_plain(function: Function, stacks, types, made) -> None:
+def agree_with_plain(function: ExampleFunction, stacks, types, made) -> None:
     """The types are as predicted, and so are the values where the plain form is short enough."""
     checked = []
     for stack, signature, ((jaxpr, shapes), args) in zip(stacks, types, made, strict=True):

@@ -101,7 +101,6 @@ class Snapshot(NamedTuple):
         since_s: how long the present compilation has been going on.
         active: whether it changes by itself.
         audience: active runs that somebody looks at, this one among them.
-        measuring: whether everybody waits for a measurement.
         changed_at: when its newest step was there, in seconds since the epoch.
     """
 
@@ -126,7 +125,6 @@ class Snapshot(NamedTuple):
     since_s: float
     active: bool
     audience: int
-    measuring: bool
     changed_at: float
 
 
@@ -260,7 +258,7 @@ class LiveRun:
     @property
     def moving(self) -> bool:
         """Whether its next steps are on their way."""
-        return self._status is Status.RUNNING and self._busy and not self._engine.measuring
+        return self._status is Status.RUNNING and self._busy
 
     def look(self) -> Snapshot:
         """The run as it is. Looking keeps it going."""
@@ -283,7 +281,7 @@ class LiveRun:
                 observed_coordinates=observed.coordinates, observed=observed.metrics,
                 picture=recorder.picture, compilations=tuple(self._compilations), events=tuple(self._events),
                 since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
-                active=self.active, audience=self._engine.audience(now), measuring=self._engine.measuring,
+                active=self.active, audience=self._engine.audience(now),
                 changed_at=self._changed_at,
             )  # fmt: skip
 

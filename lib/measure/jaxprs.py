@@ -41,7 +41,7 @@ class TooLarge(ValueError):
     """A program that a shared machine had better not run; one sentence that says what to do."""
 
 
-class Line(NamedTuple):
+class EquationLine(NamedTuple):
     """One equation, or the head of a jaxpr inside another.
 
     Attributes:
@@ -138,7 +138,7 @@ def _by(equation: Any) -> str:
     return "(".join(words) + ")" * (len(words) - 1)
 
 
-def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
+def lines(closed: Any, names: tuple[str, ...] = ()) -> list[EquationLine]:
     """A jaxpr line by line, inner jaxprs indented.
 
     Args:
@@ -156,7 +156,7 @@ def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
             called[var] = next(fresh)
         return called[var]
 
-    def walk(jaxpr: Any, depth: int) -> Iterator[Line]:
+    def walk(jaxpr: Any, depth: int) -> Iterator[EquationLine]:
         for equation in jaxpr.eqns:
             inners = inner_jaxprs(equation)
             inputs = " ".join(name(var) for var in equation.invars)
@@ -169,7 +169,7 @@ def lines(closed: Any, names: tuple[str, ...] = ()) -> list[Line]:
             parameters = " ".join(f"{key}={value}" for key, value in shown.items())
             source, origin = _source(equation)
             by = _by(equation)
-            yield Line(
+            yield EquationLine(
                 depth,
                 f"{outputs} = {equation.primitive.name}{f'[{parameters}]' if parameters else ''} {inputs}".rstrip(),
                 source, origin, by,
@@ -193,7 +193,7 @@ def head(closed: Any, names: tuple[str, ...]) -> tuple[str, str]:
     return f"lambda {inputs}", f"in {outputs}"
 
 
-def marks(before: list[Line], now: list[Line]) -> list[str]:
+def marks(before: list[EquationLine], now: list[EquationLine]) -> list[str]:
     """For each line whether it was there before, the same or in another shape, or is new."""
     found = [NEW] * len(now)
     matcher = SequenceMatcher(None, [line.kind for line in before], [line.kind for line in now], autojunk=False)

@@ -122,8 +122,6 @@ def _numbers(snapshot: Snapshot, extra: Callable[[Snapshot], dict[str, str]] | N
     status = f"{ICONS[snapshot.status]} {snapshot.status.value}"
     if snapshot.status is Status.COMPILING:
         status = f"{ICONS[snapshot.status]} compiling … {snapshot.since_s:.1f} s"
-    elif snapshot.status is Status.RUNNING and snapshot.measuring:
-        status = "◔ waits: measuring"
     elif snapshot.status is Status.FINISHED:
         status = f"{ICONS[snapshot.status]} finished"
     loss = f"{snapshot.latest['loss']:.3g}" if snapshot.latest else "–"

@@ -53,6 +53,7 @@ _CSS = """
 .jaxpr td, .jaxpr th { white-space: pre; font-weight: 400; padding: .05rem .9rem .05rem .3rem; }
 .jaxpr td:nth-child(n + 3), .jaxpr th { opacity: .7; }
 .jaxpr .new td:nth-child(-n + 2), .legend .new { background: rgba(0, 158, 115, .22); }
+.jaxpr .bad td { background: rgba(213, 94, 0, .28); font-weight: 600; }
 .jaxpr .changed td:nth-child(-n + 2), .legend .changed { background: rgba(31, 136, 201, .16); }
 .legend span { padding: 0 .4rem; }
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from lib.lessons.composition import transforms
-from lib.lessons.composition.routine import Function
+from lib.lessons.composition.routine import ExampleFunction
 from lib.lessons.composition.transforms import Signature, Stack
 from lib.measure import jaxprs
 from lib.measure.stages import Stages, cut, placed, stages_of
@@ -48,7 +48,7 @@ class Traced(NamedTuple):
     signature: Signature | None
     names: tuple[str, ...]
     inputs: tuple[Any, ...]
-    lines: list[jaxprs.Line]
+    lines: list[jaxprs.EquationLine]
     marks: list[str]
     equations: int
     head: tuple[str, str] = ("", "")
@@ -66,11 +66,11 @@ def _array_names(names: tuple[str, ...], inputs: tuple[Any, ...]) -> tuple[str, 
     )
 
 
-def trace_levels(function: Function, stack: Stack, batch_size: int) -> tuple[Traced, ...]:
+def trace_levels(function: ExampleFunction, stack: Stack, batch_size: int) -> tuple[Traced, ...]:
     """Every prefix of a stack, the function itself first, up to the first one that is refused. Computes nothing."""
     below = function.signature()
     found: list[Traced] = []
-    before: list[jaxprs.Line] | None = None
+    before: list[jaxprs.EquationLine] | None = None
     for length in range(len(stack) + 1):
         prefix = stack[:length]
         names, inputs = below.names, below.inputs
@@ -130,7 +130,7 @@ class Check(NamedTuple):
     skipped: str = ""
 
 
-class Report(NamedTuple):
+class LevelReport(NamedTuple):
     """A prefix of a stack, compiled and run.
 
     Attributes:
@@ -144,7 +144,7 @@ class Report(NamedTuple):
     check: Check
 
 
-def level_signature(function: Function, stack: Stack, batch_size: int) -> Signature:
+def level_signature(function: ExampleFunction, stack: Stack, batch_size: int) -> Signature:
     """The type of a stack that JAX takes."""
     signature = function.signature()
     for level in stack:
@@ -152,7 +152,7 @@ def level_signature(function: Function, stack: Stack, batch_size: int) -> Signat
     return signature
 
 
-def level_arguments(function: Function, stack: Stack, batch_size: int, seed: int) -> tuple[Any, ...]:
+def level_arguments(function: ExampleFunction, stack: Stack, batch_size: int, seed: int) -> tuple[Any, ...]:
     """Values to call a stack with, NumPy arrays."""
     signature = level_signature(function, stack, batch_size)
     return transforms.draw(signature.names, signature.inputs, seed, function.positive)
@@ -164,7 +164,7 @@ def fresh(fun: Callable) -> Any:
 
 
 @lru_cache(maxsize=MAX_PROGRAMS)
-def _compiled(function: Function, stack: Stack, batch_size: int, device: jax.Device) -> tuple[Any, Stages]:
+def _compiled(function: ExampleFunction, stack: Stack, batch_size: int, device: jax.Device) -> tuple[Any, Stages]:
     """A stack jitted, and what it compiles to: the same for every seed, which changes the numbers alone."""
     signature = level_signature(function, stack, batch_size)
     jitted = fresh(transforms.apply(function.fun, stack))
@@ -172,14 +172,14 @@ def _compiled(function: Function, stack: Stack, batch_size: int, device: jax.Dev
     return jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
 
 
-def report_level(function: Function, stack: Stack, batch_size: int, seed: int) -> Report:
+def report_level(function: ExampleFunction, stack: Stack, batch_size: int, seed: int) -> LevelReport:
     """Compiles a stack that JAX takes, runs it, and checks its value."""
     args, device = _on_default_device(level_arguments(function, stack, batch_size, seed))
     jitted, stages = _compiled(function, stack, batch_size, device)
     value = jax.device_get(jitted(*args))
     leaves = jax.tree.leaves(value)
     numbers = np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.empty(0)
-    return Report(
+    return LevelReport(
         stages, value_text(value), numbers.astype(np.float32) if len(numbers) <= MAX_KEPT else None,
         check_value(function, stack, batch_size, seed, value),
     )  # fmt: skip
@@ -191,7 +191,7 @@ def _on_default_device(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], jax.Devi
     return jax.device_put(args, device), device
 
 
-def check_value(function: Function, stack: Stack, batch_size: int, seed: int, value: Any) -> Check:
+def check_value(function: ExampleFunction, stack: Stack, batch_size: int, seed: int, value: Any) -> Check:
     """Compares the value of a stack with loops and finite differences of the plain function, in float64.
 
     Where these would take too long, both are computed for a smaller batch.
@@ -211,7 +211,7 @@ def check_value(function: Function, stack: Stack, batch_size: int, seed: int, va
         return Check(size, evaluations, relative_error(value, oracle))
 
 
-def plain_evaluations(function: Function, stack: Stack, batch_size: int) -> int:
+def plain_evaluations(function: ExampleFunction, stack: Stack, batch_size: int) -> int:
     """How often the plain form of a stack calls the function itself."""
     count, signature = 1, function.signature()
     for level in stack:

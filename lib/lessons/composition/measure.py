@@ -10,7 +10,7 @@ import jax
 
 from lib.lessons.composition import transforms
 from lib.lessons.composition.levels import fresh, level_arguments
-from lib.lessons.composition.routine import Function
+from lib.lessons.composition.routine import ExampleFunction
 from lib.lessons.composition.transforms import Stack
 from lib.measure.jaxprs import equations_of
 from lib.measure.stages import take_stages
@@ -20,7 +20,9 @@ MAX_EAGER = 150
 """Equations of a function that is called without `jit`."""
 
 
-def stack_times(device: jax.Device, function: Function, stacks: tuple[Stack, ...], batch_size: int, seed: int) -> Rows:
+def stack_times(
+    device: jax.Device, function: ExampleFunction, stacks: tuple[Stack, ...], batch_size: int, seed: int
+) -> Rows:
     """Stacks that JAX takes: what each costs to compile, then the steady state of all in turns.
 
     Yields:

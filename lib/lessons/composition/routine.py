@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.composition import transforms
 from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 from lib.routines.typed import check, parse
 
 
@@ -49,7 +50,7 @@ def network_loss(w, v, x, y):
 
 
 @dataclass(frozen=True)
-class Function:
+class ExampleFunction:
     """A function of one example.
 
     Attributes:
@@ -72,21 +73,21 @@ class Function:
 
 
 @lru_cache(maxsize=128)
-def _signature(function: Function) -> Signature:
+def _signature(function: ExampleFunction) -> Signature:
     names = tuple(name for name, _ in function.arguments)
     inputs = tuple(Leaf(shape, ("",) * len(shape)) for _, shape in function.arguments)
     out = jax.eval_shape(function.fun, *(jax.ShapeDtypeStruct(shape, jnp.float32) for _, shape in function.arguments))
     return Signature(names, inputs, Leaf(out.shape, ("",) * len(out.shape), str(out.dtype)))
 
 
-FUNCTIONS: dict[str, Function] = {
-    "squared difference": Function(squared_difference, squared_difference, (("x", ()), ("y", ())), (0, None)),
-    "growing wave": Function(growing_wave, lambda x: x * np.sin(x), (("x", ()),), (0,)),
-    "leaky ReLU": Function(leaky_relu, lambda x: np.where(x > 0, x, 0.1 * x), (("x", ()),), (0,)),
-    "Rosenbrock": Function(rosenbrock, rosenbrock, (("p", (2,)),), (0,)),
-    "affine": Function(affine, affine, (("w", (2, 3)), ("b", (2,)), ("x", (3,))), (None, None, 0)),
-    "squared loss": Function(squared_loss, squared_loss, (("w", (3,)), ("x", (3,)), ("y", ())), (None, 0, 0)),
-    "network loss": Function(
+FUNCTIONS: dict[str, ExampleFunction] = {
+    "squared difference": ExampleFunction(squared_difference, squared_difference, (("x", ()), ("y", ())), (0, None)),
+    "growing wave": ExampleFunction(growing_wave, lambda x: x * np.sin(x), (("x", ()),), (0,)),
+    "leaky ReLU": ExampleFunction(leaky_relu, lambda x: np.where(x > 0, x, 0.1 * x), (("x", ()),), (0,)),
+    "Rosenbrock": ExampleFunction(rosenbrock, rosenbrock, (("p", (2,)),), (0,)),
+    "affine": ExampleFunction(affine, affine, (("w", (2, 3)), ("b", (2,)), ("x", (3,))), (None, None, 0)),
+    "squared loss": ExampleFunction(squared_loss, squared_loss, (("w", (3,)), ("x", (3,)), ("y", ())), (None, 0, 0)),
+    "network loss": ExampleFunction(
         network_loss, lambda w, v, x, y: (v @ np.tanh(w @ x) - y) ** 2,
         (("w", (4, 2)), ("v", (4,)), ("x", (2,)), ("y", ())), (None, None, 0, 0),
     ),
@@ -94,7 +95,9 @@ FUNCTIONS: dict[str, Function] = {
 
 
 @lru_cache(maxsize=128)
-def typed_function(text: str, shapes: tuple[tuple[int, ...], ...], shared: tuple[str, ...], positive: bool) -> Function:
+def typed_function(
+    text: str, shapes: tuple[tuple[int, ...], ...], shared: tuple[str, ...], positive: bool
+) -> ExampleFunction:
     """A function that a visitor typed.
 
     Args:
@@ -107,10 +110,10 @@ def typed_function(text: str, shapes: tuple[tuple[int, ...], ...], shared: tuple
     fun = parse(text)
     check(fun, shapes)
     axes = tuple(None if name in shared else 0 for name in fun.arguments)
-    return Function(fun, fun.numpy, tuple(zip(fun.arguments, shapes, strict=True)), axes, positive)
+    return ExampleFunction(fun, fun.numpy, tuple(zip(fun.arguments, shapes, strict=True)), axes, positive)
 
 
-def with_default_axes(function: Function, names: tuple[str, ...]) -> Stack:
+def with_default_axes(function: ExampleFunction, names: tuple[str, ...]) -> Stack:
     """A stack of levels by name, innermost first, with `in_axes` that suit the function."""
     stack: Stack = ()
     for name in names:
@@ -118,7 +121,7 @@ def with_default_axes(function: Function, names: tuple[str, ...]) -> Stack:
     return stack
 
 
-def add_level(function: Function, stack: Stack, name: str) -> Stack:
+def add_level(function: ExampleFunction, stack: Stack, name: str) -> Stack:
     """A stack with a level outside, with `in_axes` that suit the function."""
     names = transforms.names_after(tuple(name for name, _ in function.arguments), stack)
     return (*stack, transforms.default_level(name, names, function.in_axes))
@@ -203,7 +206,7 @@ class Gradient(NamedTuple):
     note: str = ""
 
 
-def gradient_of(function: Function, stack: Stack, batch_size: int) -> Gradient:
+def gradient_of(function: ExampleFunction, stack: Stack, batch_size: int) -> Gradient:
     """The gradient that a stack computes, or that of the mean over the batch if it computes none.
 
     It does so if one of its levels is `grad` or `value_and_grad`, there is no other derivative, neither above it nor
@@ -245,7 +248,7 @@ class StackDescent:
     The arguments that stay are the data. They fit the stack: with a batch axis where it maps.
     """
 
-    function: Function
+    function: ExampleFunction
     gradient: Gradient
     batch_size: int
 
@@ -289,7 +292,7 @@ class StackDescent:
         grads = grads.mean(0) if self.gradient.per_example else grads
         losses = self._losses(params, data)
         metrics = {"loss": losses.mean(), "lowest": losses.min(), "highest": losses.max(), "each": losses[:CURVES]}
-        return state._replace(params={"argument": params - learning_rate * grads}, step=state.step + 1), metrics
+        return state._replace(params={"argument": sgd(params, grads, learning_rate)}, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> Observed:
         return Observed(metrics={}, picture={"argument": state.params["argument"].ravel()[:64]})

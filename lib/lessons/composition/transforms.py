@@ -648,7 +648,7 @@ def parse(text: str) -> Stack:
 
 def _keyword(name: str, keyword: ast.keyword) -> tuple[str, Any]:
     allowed = TRANSFORMS[name].keywords
-    if keyword.arg not in allowed:
+    if keyword.arg is None or keyword.arg not in allowed:
         takes = f"takes {' and '.join(allowed)}" if allowed else "takes no arguments here"
         raise StackError(f"{name} {takes}, not {keyword.arg!r}.")
     return keyword.arg, parse_numbers(name, keyword.arg, ast.unparse(keyword.value))

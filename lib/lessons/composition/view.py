@@ -15,8 +15,8 @@ import streamlit as st
 
 from lib.lessons.composition import levels, transforms
 from lib.lessons.composition import routine as composition
-from lib.lessons.composition.levels import Report, Traced
-from lib.lessons.composition.routine import FUNCTIONS, Function
+from lib.lessons.composition.levels import LevelReport, Traced
+from lib.lessons.composition.routine import FUNCTIONS, ExampleFunction
 from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError, short
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
@@ -25,6 +25,7 @@ from lib.measure.stages import NO_OPERATIONS
 from lib.routines.typed import parse, parse_shape
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
+from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.style import duration, quantity
 from lib.ui.typed_input import TYPED, typed, understood
 
@@ -40,7 +41,7 @@ Traces = tuple[Traced, ...]
 # The function.
 
 
-def choose_function() -> Function:
+def choose_function() -> ExampleFunction:
     """One of the functions, or one that the visitor types."""
     names = [*FUNCTIONS, TYPED]
     name = st.selectbox(
@@ -61,7 +62,7 @@ def _suit_stack() -> None:
             st.session_state["stack"] = transforms.expression(composition.with_default_axes(function, names))
 
 
-def _typed_function() -> Function:
+def _typed_function() -> ExampleFunction:
     fun = typed("f =", "sin(x) * exp(-x**2 / s)", "lab_text", parse)
     with st.container(horizontal=True):
         shapes = tuple(
@@ -85,7 +86,7 @@ def _typed_function() -> Function:
 # The stack.
 
 
-def build(function: Function) -> Stack | None:
+def build(function: ExampleFunction) -> Stack | None:
     """The stack as text, with buttons to change it; None as long as the text is none."""
     default = transforms.expression(composition.with_default_axes(FUNCTIONS[DEFAULT_FUNCTION], ("grad", "vmap", "jit")))
     text = st.text_input("Stack: change it here, or with the buttons below", default, key="stack", bind="query-params")
@@ -107,7 +108,7 @@ def build(function: Function) -> Stack | None:
     return stack
 
 
-def _level_box(function: Function, stack: Stack, place: int, level: Level) -> None:
+def _level_box(function: ExampleFunction, stack: Stack, place: int, level: Level) -> None:
     with st.container(border=True, width=232, gap="xxsmall"):
         st.markdown(f"{place + 1}. **`{level.name}`**", help=TRANSFORMS[level.name].about)
         for keyword in TRANSFORMS[level.name].keywords:
@@ -156,20 +157,20 @@ def _set(stack: Stack, place: int, keyword: str, key: str) -> None:
     _write((*stack[:place], Level(stack[place].name, kept), *stack[place + 1 :]))
 
 
-def _add(function: Function, stack: Stack, name: str) -> None:
+def _add(function: ExampleFunction, stack: Stack, name: str) -> None:
     _write(composition.add_level(function, stack, name))
 
 
 # What the engine has to say.
 
 
-def ask_traces(function: Function, stack: Stack, batch_size: int) -> Future:
+def ask_traces(function: ExampleFunction, stack: Stack, batch_size: int) -> Future:
     """The levels of a stack, traced; nothing is compiled."""
     key = (function, stack, batch_size)
     return default_engine().traces.get(key, levels.trace_levels, function, stack, batch_size)
 
 
-def ask_report(function: Function, stack: Stack, controls: Controls) -> Future:
+def ask_report(function: ExampleFunction, stack: Stack, controls: Controls) -> Future:
     """A stack that JAX takes, compiled, run and checked."""
     args = (function, stack, controls.batch_size, controls.seed)
     return default_engine().analyses.get(
@@ -229,11 +230,11 @@ LEGEND = (
 # All levels.
 
 
-def ladder(function: Function, traces: Traces, controls: Controls) -> None:
+def ladder(function: ExampleFunction, traces: Traces, controls: Controls) -> None:
     """A row for each prefix of the stack."""
     good = [traced for traced in traces if traced.signature is not None]
 
-    def draw(reports: list[Report | None]) -> None:
+    def draw(reports: list[LevelReport | None]) -> None:
         head = (
             "<tr><th>level</th><th>takes → gives</th><th>equations</th><th>HLO ops, fusions</th><th>flops</th><th>bytes</th>"
             "<th>peak memory</th><th>compiled in</th><th>error against loops and differences</th></tr>"
@@ -248,7 +249,7 @@ def ladder(function: Function, traces: Traces, controls: Controls) -> None:
             refusal(traced)
 
 
-def _row(traced: Traced, report: Report | None) -> str:
+def _row(traced: Traced, report: LevelReport | None) -> str:
     new = traced.marks.count(jaxprs.NEW)
     cells = [
         f"<code>{escape(short(traced.stack))}</code>",
@@ -299,7 +300,7 @@ def refusal(traced: Traced) -> None:
 VIEWS = ("jaxpr", "Graph", "Compiled", "Value", "Code")
 
 
-def detail(function: Function, traces: Traces, controls: Controls) -> None:
+def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> None:
     """One prefix of the stack from near."""
     good = [traced for traced in traces if traced.signature is not None]
     labels = {short(traced.stack): traced for traced in good}
@@ -311,14 +312,14 @@ def detail(function: Function, traces: Traces, controls: Controls) -> None:
         view = st.segmented_control("Show", VIEWS, default="jaxpr", required=True, key="lab_view", bind="query-params")
     traced = labels[chosen]
     if view == "jaxpr":
-        st.html(jaxpr_html(traced))
+        st.html(_jaxpr(traced, traced.marks, traced.stack[-1].name if traced.stack else ""))
     elif view == "Graph":
         _graph(traced)
     elif view == "Code":
         _code(function, traced)
     else:
 
-        def draw(reports: list[Report | None]) -> None:
+        def draw(reports: list[LevelReport | None]) -> None:
             if reports[0] is None:
                 return
             if view == "Compiled":
@@ -329,32 +330,15 @@ def detail(function: Function, traces: Traces, controls: Controls) -> None:
         when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
 
 
-_MARKS = {jaxprs.NEW: ("new", "+"), jaxprs.CHANGED: ("changed", "~"), jaxprs.SAME: ("same", "&nbsp;")}
-
-
-def jaxpr_html(traced: Traced, marks: list[str] | None = None, added_by: str = "") -> str:
-    """A jaxpr as a table: what is new or changed set off, and where each line comes from."""
-    rows = []
-    for line, mark in zip(traced.lines, marks or traced.marks, strict=True):
-        name, sign = _MARKS[mark]
-        rows.append(
-            f"<tr class='{name}'><td>{sign}</td><td style='padding-left:{0.3 + 1.2 * line.depth}rem'>{escape(line.text)}</td>"
-            f"<td title='{escape(line.origin)}'>{escape(line.source)}</td><td>{escape(line.by)}</td></tr>"
-        )
-    if traced.equations > len(traced.lines):
-        rows.append(f"<tr><td></td><td>… {traced.equations - len(traced.lines)} more</td><td></td><td></td></tr>")
-    last = added_by or (f"`{traced.stack[-1].name}`" if traced.stack else "")
-    last = escape(last.strip("`"))
-    legend = (
-        f"<p class='legend'><span class='new'>+ added by {last}</span> <span class='changed'>~ there before, of another "
-        "shape</span> <span>the rest as before</span></p>"
-        if last
-        else ""
-    )
-    return (
-        f"<div class='scroll'><table class='jaxpr'><tr><th></th><th>{escape(traced.head[0])} . let</th><th>comes from</th>"
-        f"<th>went through</th></tr>{''.join(rows)}<tr><th></th><th>{escape(traced.head[1])}</th><th></th><th></th></tr>"
-        f"</table></div>{legend}"
+def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
+    """A jaxpr as a table, and what its colours say if anything could have been added to it."""
+    head, left_out = (f"{traced.head[0]} . let", traced.head[1]), traced.equations - len(traced.lines)
+    table = jaxpr_html(traced.lines, marks, head, left_out, origins=True)
+    if not added_by:
+        return table
+    return table + (
+        f"<p class='legend'><span class='new'>+ added by {escape(added_by)}</span> <span class='changed'>~ there before, of "
+        "another shape</span> <span>the rest as before</span></p>"
     )
 
 
@@ -373,7 +357,7 @@ def _graph(traced: Traced) -> None:
     )
 
 
-def _code(function: Function, traced: Traced) -> None:
+def _code(function: ExampleFunction, traced: Traced) -> None:
     lines = transforms.code(traced.stack, tuple(name for name, _ in function.arguments))
     call = f"f{len(traced.stack)}" if traced.stack else "f"
     st.code(f"{lines}\n\n{call}({', '.join(traced.names)})".lstrip(), language="python")
@@ -382,7 +366,7 @@ def _code(function: Function, traced: Traced) -> None:
         st.markdown(f"`{traced.stack[-1].name}`: {TRANSFORMS[traced.stack[-1].name].about}.")
 
 
-def _value(traced: Traced, report: Report) -> None:
+def _value(traced: Traced, report: LevelReport) -> None:
     st.code(report.value, language=None, height=360 if report.value.count("\n") > 15 else "content")
     check = report.check
     if check.skipped:
@@ -399,7 +383,7 @@ def _value(traced: Traced, report: Report) -> None:
 # Two stacks.
 
 
-def compare(function: Function, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
+def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
     """Two stacks side by side: jaxpr, program, value. Gives those that JAX takes."""
     futures = [ask_traces(function, stack, controls.batch_size) for stack in pair]
     if not all(future.done() for future in futures):
@@ -417,10 +401,10 @@ def compare(function: Function, pair: tuple[Stack, Stack], controls: Controls) -
             st.markdown(f"`{transforms.expression(here.stack)}`")
             st.html(
                 f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
-                + jaxpr_html(here, jaxprs.marks(there.lines, here.lines), "this order alone")
+                + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
             )
 
-    def draw(reports: list[Report | None]) -> None:
+    def draw(reports: list[LevelReport | None]) -> None:
         one, other = reports
         if one is None or other is None:
             return
@@ -431,7 +415,7 @@ def compare(function: Function, pair: tuple[Stack, Stack], controls: Controls) -
     return pair
 
 
-def _differences(traces: list[Traced], reports: tuple[Report, Report]) -> dict[str, list[str]]:
+def _differences(traces: list[Traced], reports: tuple[LevelReport, LevelReport]) -> dict[str, list[str]]:
     rows: list[tuple[str, list[str]]] = []
     for name, measure in {
         "equations": lambda t, r: f"{t.equations:,}",
@@ -453,7 +437,7 @@ def _differences(traces: list[Traced], reports: tuple[Report, Report]) -> dict[s
     }
 
 
-def _same_value(one: Report, other: Report) -> str:
+def _same_value(one: LevelReport, other: LevelReport) -> str:
     if one.numbers is None or other.numbers is None:
         return "The values have too many numbers to compare here: lower Batch size."
     if len(one.numbers) != len(other.numbers):

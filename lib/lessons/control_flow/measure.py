@@ -96,16 +96,16 @@ def training_race(device: jax.Device, batch_size: int, learning_rate: float, see
             yield round_._replace(calls=ROUND_STEPS)
 
 
-class Programs(NamedTuple):
+class JaxprDiff(NamedTuple):
     """A function for one example and for a batch, line by line; which lines of the second are new."""
 
-    one: list[jaxprs.Line]
-    batch: list[jaxprs.Line]
+    one: list[jaxprs.EquationLine]
+    batch: list[jaxprs.EquationLine]
     marks: list[str]
 
 
-def cond_and_vmap(batch_size: int) -> Programs:
+def cond_and_vmap(batch_size: int) -> JaxprDiff:
     """`cond` of one example, and what `vmap` makes of it."""
     one = jaxprs.lines(jaxprs.trace(safe_sqrt_cond, (jnp.float32(1.0),)), ("x",))
     batch = jaxprs.lines(jaxprs.trace(jax.vmap(safe_sqrt_cond), (jnp.ones(batch_size),)), ("x",))
-    return Programs(one, batch, jaxprs.marks(one, batch))
+    return JaxprDiff(one, batch, jaxprs.marks(one, batch))

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.jit_vmap.routine import model_loss
 from lib.lessons.training.routine import OPTIMIZERS
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 
 LENGTH = 4096
 WINDOW = 32
@@ -106,7 +107,7 @@ class Recurrent:
 def sgd_step(params, batch, learning_rate):
     """One step for a network of eight tanh units; the loss before it."""
     loss, grads = jax.value_and_grad(model_loss)(params, *batch)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+    return sgd(params, grads, learning_rate), loss
 
 
 jitted_step = jax.jit(sgd_step)

@@ -76,7 +76,7 @@ def compound_fori(num_years, rate):
     return lax.fori_loop(0, num_years, lambda i, money: money * (1 + rate), 1.0)
 
 
-class Pair(NamedTuple):
+class Replacement(NamedTuple):
     """The same in Python and in the program.
 
     Attributes:
@@ -93,28 +93,28 @@ class Pair(NamedTuple):
 
 
 BOOL, INTEGER = jax.errors.TracerBoolConversionError, jax.errors.TracerIntegerConversionError
-PAIRS: dict[str, Pair] = {
-    "cond": Pair(
+REPLACEMENTS: dict[str, Replacement] = {
+    "cond": Replacement(
         safe_sqrt_python, safe_sqrt_cond, (np.float32(2.0),), (BOOL,),
         "`if` asks the tracer whether it is true, and a tracer stands for every number there is. `cond` puts both branches "
         "into the program, and the program takes one when it runs. Both must give the same shapes and dtypes.",
     ),
-    "switch": Pair(
+    "switch": Replacement(
         activation_python, activation_switch, (np.int32(2), np.float32(0.5)), (INTEGER,),
         "A list needs a number, and the tracer has none yet. `switch` takes a list of functions and a traced index, which it "
         "clamps to those there are.",
     ),
-    "while_loop": Pair(
+    "while_loop": Replacement(
         newton_python, newton_while, (np.float32(2.0),), (BOOL,),
         "How often the loop turns depends on the numbers, which are not there yet. `while_loop` tests inside the program. "
         "What is carried must keep its shape and dtype.",
     ),
-    "fori_loop": Pair(
+    "fori_loop": Replacement(
         compound_python, compound_fori, (np.int32(10), np.float32(0.05)), (INTEGER,),
         "`range` needs a number. With a static bound the Python loop would be unrolled, and every bound compiled anew; "
         "`fori_loop` takes a traced one.",
     ),
-    "scan": Pair(
+    "scan": Replacement(
         running_mean_python, running_mean_scan, (np.arange(50, dtype=np.float32),), (),
         "The length of an array is known while tracing, so this one compiles: unrolled, one copy of the body for each "
         "element. `scan` keeps one copy, carries a state through it and stacks what each turn gives.",
@@ -135,8 +135,8 @@ class PairReport(NamedTuple):
 
 
 def pair_report(name: str) -> PairReport:
-    """Runs a pair of `PAIRS`: the Python as it is, `jit` of it, and `jit` of what replaces it."""
-    pair = PAIRS[name]
+    """Runs a pair of `REPLACEMENTS`: the Python as it is, `jit` of it, and `jit` of what replaces it."""
+    pair = REPLACEMENTS[name]
     error = text = ""
     value = None
     try:

@@ -10,12 +10,12 @@ import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.control_flow.measure import TURNS, Programs, cond_and_vmap
+from lib.lessons.control_flow.measure import TURNS, JaxprDiff, cond_and_vmap
 from lib.lessons.control_flow.recurrent import AHEAD, LOOPS, SEEN
 from lib.lessons.control_flow.routine import (
     DIFFERENTIABLE,
     MODES,
-    PAIRS,
+    REPLACEMENTS,
     PairReport,
     differentiation_report,
     pair_report,
@@ -25,7 +25,7 @@ from lib.live.run import Snapshot
 from lib.measure.timing import summary, timed, times_as_fast
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
-from lib.ui.jaxpr_table import program
+from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = dict(zip(LOOPS, SERIES, strict=False))
@@ -59,13 +59,13 @@ def pairs(controls: Controls) -> None:
     """One kind at a time: the Python, what replaces it, and what became of both."""
     name = st.segmented_control(
         "Replaces Python's if, list, while, for",
-        list(PAIRS),
+        list(REPLACEMENTS),
         default="cond",
         required=True,
         key="pair",
         bind="query-params",
     )
-    pair = PAIRS[name]
+    pair = REPLACEMENTS[name]
     python, lax = st.columns(2, gap="medium")
     with python:
         panels.source(pair.python)
@@ -210,11 +210,11 @@ def cond_under_vmap(controls: Controls) -> None:
     panels.answer(_draw_programs, controls.device, cond_and_vmap, controls.batch_size)
 
 
-def _draw_programs(programs: Programs) -> None:
+def _draw_programs(programs: JaxprDiff) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
         st.markdown("**`f`**: one example, one branch")
-        program(programs.one, [""] * len(programs.one), sources=False)
+        st.html(jaxpr_html(programs.one, [""] * len(programs.one), sources=False))
     with batch:
         st.markdown("**`vmap(f)`**: both branches, and `select_n`")
-        program(programs.batch, ["new" if mark == "new" else "" for mark in programs.marks], sources=False)
+        st.html(jaxpr_html(programs.batch, [mark if mark == "new" else "" for mark in programs.marks], sources=False))

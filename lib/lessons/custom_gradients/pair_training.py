@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS, Batch, activation_loss, classifier_loss, orbit_loss
 from lib.lessons.pytrees.routine import rows_of
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 
 EXAMPLES = 128
 
@@ -72,7 +73,7 @@ class PairTraining:
         params, losses = {}, {}
         for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
             grads = jax.grad(pair.loss, argnums=1)(fun, state.params[version], batch)
-            params[version] = state.params[version] - learning_rate * grads / self.batch_size
+            params[version] = sgd(state.params[version], grads / self.batch_size, learning_rate)
             losses[version] = pair.loss(fun, params[version], data) / EXAMPLES
         before = state.opt_state
         good = jnp.isfinite(params["naive"]).all() & jnp.isfinite(losses["naive"]) & (before["broken_at"] == 0)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from lib.lessons.debugging.routine import batch_at, noisy_sine, sgd_step
-from lib.measure.jaxprs import Line, equations_of, inner_jaxprs, lines, trace
+from lib.measure.jaxprs import EquationLine, equations_of, inner_jaxprs, lines, trace
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 """Equations that call a jaxpr once, and the parameter that has it."""
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     loss: str
     debug_nans: str
     checkify: str
-    program: list[Line]
+    program: list[EquationLine]
     place: int | None
     took: list[str]
     gave: list[str]

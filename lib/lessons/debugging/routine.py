@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 
 UNITS = 16
 EXAMPLES = 1024
@@ -47,7 +48,7 @@ def loss_fn(params, batch):
 def sgd_step(params, batch, learning_rate):
     """One step, and the loss before it."""
     loss, grads = jax.value_and_grad(loss_fn)(params, batch)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+    return sgd(params, grads, learning_rate), loss
 
 
 def init_params(key: Key[Array, ""]) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from lib.lessons.debugging.tools import TOOLS, use_tool
 from lib.live.run import LiveRun, Snapshot
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
-from lib.ui.jaxpr_table import program
+from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.style import TEST, TRAIN
 
 SHOWN = 160
@@ -106,7 +106,7 @@ def _draw_found(found: Found, step: Step) -> None:
     )
     shown = slice(max(0, found.place - 4), found.place + 3)
     places = range(len(found.program))[shown]
-    program(found.program[shown], ["bad" if place == found.place else "" for place in places])
+    st.html(jaxpr_html(found.program[shown], ["bad" if place == found.place else "" for place in places]))
     st.code("\n".join(["in:  " + text for text in found.took] + ["out: " + text for text in found.gave]), language=None)
 
 

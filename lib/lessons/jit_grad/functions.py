@@ -147,7 +147,7 @@ FUNCTIONS: dict[str, ScalarFunction] = {
 }  # fmt: skip
 
 
-class Typed(NamedTuple):
+class TypedScalarFunction(NamedTuple):
     """The name of a function that a visitor has typed.
 
     Attributes:
@@ -161,7 +161,7 @@ class Typed(NamedTuple):
     domain: tuple[float, float]
 
 
-Name = str | Typed
+Name = str | TypedScalarFunction
 """Of a function: a key of `FUNCTIONS`, or what was typed."""
 
 

@@ -43,7 +43,7 @@ def gradient_report(name: Name, point: tuple[float, ...], constants: tuple[float
 def descent_step(f, points: Float[Array, "batch variables"], learning_rate):
     """One step from every point: `vmap` over points of `value_and_grad` of a function of one point."""
     values, grads = jax.vmap(jax.value_and_grad(f))(points)
-    return points - learning_rate * grads, values
+    return points - learning_rate * grads, values  # written out, not `sgd`: it is what the lesson shows
 
 
 @dataclass(frozen=True)

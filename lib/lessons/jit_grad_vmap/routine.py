@@ -145,6 +145,7 @@ class LinearRegression:
         w = state.params["w"]
         grads = jax.grad(batch_loss)(w, inputs[rows], targets[rows], self.reduction)
         metrics = {"loss": batch_loss(w, inputs, targets, "mean")}
+        # The update is written out, not `sgd`: it is what the lesson shows.
         return state._replace(params={"w": w - learning_rate * grads}, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> Observed:

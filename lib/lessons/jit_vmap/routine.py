@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 from lib.routines.typed import parse
 
 
@@ -86,14 +87,14 @@ FUNCTIONS: dict[str, BatchFunction] = {
 }  # fmt: skip
 
 
-class Typed(NamedTuple):
+class TypedBatchFunction(NamedTuple):
     """The name of a function that a visitor has typed: a text that `parse` takes, and a shape for each argument."""
 
     text: str
     shapes: tuple[tuple[int, ...], ...]
 
 
-Name = str | Typed
+Name = str | TypedBatchFunction
 """Of a function: a key of `FUNCTIONS`, or what was typed."""
 
 
@@ -246,7 +247,7 @@ def ensemble_step(params, data, learning_rate):
 
     def one_model(params):
         loss, grads = jax.value_and_grad(model_loss)(params, *data)
-        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+        return sgd(params, grads, learning_rate), loss
 
     return jax.vmap(one_model)(params)
 

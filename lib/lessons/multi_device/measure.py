@@ -54,7 +54,7 @@ def _size_bytes(dtype: str, shape: str) -> int:
     return prod(int(size) for size in shape.split(",") if size) * bits // 8
 
 
-class Program(NamedTuple):
+class CompiledStep(NamedTuple):
     """What the compiler made of one way to take a step."""
 
     way: str
@@ -62,7 +62,7 @@ class Program(NamedTuple):
     hlo: str
 
 
-def programs(task: ManyDevices, device: jax.Device) -> tuple[Program, ...]:
+def programs(task: ManyDevices, device: jax.Device) -> tuple[CompiledStep, ...]:
     """Compiles each way that the batch size allows, and looks for its collectives."""
     made = []
     for name in task.ways:
@@ -70,7 +70,7 @@ def programs(task: ManyDevices, device: jax.Device) -> tuple[Program, ...]:
         _, _, compiled, _ = take_stages(way.jitted, *way.args)
         hlo = re.sub(r", metadata=\{[^}]*\}", "", compiled.as_text() or "")  # names the server's files
         hlo = re.sub(r"\n(?:FileNames|FunctionNames|FileLocations|StackFrames)\n(?:.+\n)*", "", hlo)
-        made.append(Program(name, tuple(collectives(hlo)), cut(hlo)))
+        made.append(CompiledStep(name, tuple(collectives(hlo)), cut(hlo)))
     return tuple(made)
 
 

@@ -20,6 +20,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array, Float, Key
 
+from lib.routines.sgd import sgd
+
 P = PartitionSpec
 FEATURES, HIDDEN, EXAMPLES = 4, 32, 4096
 SINGLE, PMAP, SHARD_MAP, JIT = WAYS = ("single device", "pmap", "shard_map", "jit")
@@ -68,14 +70,14 @@ def loss_fn(params, inputs, targets) -> Float[Array, ""]:
 def train_step(params, inputs, targets, learning_rate):
     """One step of SGD. Not a word about devices."""
     loss, grads = jax.value_and_grad(loss_fn)(params, inputs, targets)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+    return sgd(params, grads, learning_rate), loss
 
 
 def pmap_step(params, inputs, targets, learning_rate):
     """What each device does under `pmap`: its own piece of the batch, then the mean of all gradients."""
     loss, grads = jax.value_and_grad(loss_fn)(params, inputs, targets)
     loss, grads = jax.lax.pmean((loss, grads), "devices")
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+    return sgd(params, grads, learning_rate), loss
 
 
 def shard_map_step(params, inputs, targets, learning_rate, layout: Layout):
@@ -97,7 +99,7 @@ def shard_map_step(params, inputs, targets, learning_rate, layout: Layout):
 
     # The transpose of a broadcast is a sum: `grad` puts in the sums of gradients over the devices by itself.
     loss, grads = jax.value_and_grad(sum_of_all)(params)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+    return sgd(params, grads, learning_rate), loss
 
 
 def by_pmap(devices: Sequence[jax.Device]):

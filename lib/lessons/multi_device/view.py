@@ -15,7 +15,7 @@ import streamlit as st
 from lib.lessons.multi_device import many_devices
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.many_devices import Held, ManyDevices
-from lib.lessons.multi_device.measure import VARIANTS, Program
+from lib.lessons.multi_device.measure import VARIANTS, CompiledStep
 from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, SINGLE, WAYS, Layout
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
@@ -224,7 +224,7 @@ def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[S
 # The compiled programs, and their time.
 
 
-def draw_programs(programs: tuple[Program, ...]) -> None:
+def draw_programs(programs: tuple[CompiledStep, ...]) -> None:
     """The collectives of each way, counted."""
     rows: dict[str, list] = {"way": [], "operation": [], "how many": [], "arrays": [], "bytes on each device": []}
     for program in programs:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.lessons.pytrees.routine import rows_of, sgd_update
+from lib.lessons.pytrees.routine import rows_of
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.sgd import sgd
 
 MAX_KEYS = 24
 NAMES = string.ascii_lowercase
@@ -102,13 +103,13 @@ def step_with_a_new_key(params, key, batch, learning_rate):
     """Right: one half of the split is used up here, the other goes on to the next step."""
     key, subkey = jax.random.split(key)
     grads = jax.grad(dropout_loss)(params, batch, subkey)
-    return sgd_update(params, grads, learning_rate), key
+    return sgd(params, grads, learning_rate), key
 
 
 def step_with_the_same_key(params, key, batch, learning_rate):
     """Wrong: the key goes on as it came, so that each step switches the same units off."""
     grads = jax.grad(dropout_loss)(params, batch, key)
-    return sgd_update(params, grads, learning_rate), key
+    return sgd(params, grads, learning_rate), key
 
 
 WAYS = {"a new key": step_with_a_new_key, "the same key": step_with_the_same_key}

@@ -156,7 +156,7 @@ def leaf_report(container: str, depth: int, seed: int) -> dict[str, Any]:
     }
 
 
-# The update.
+# The update. The rule of `lib.routines.sgd` is written out: it is what the lesson shows.
 
 
 def sgd_update(params, grads, learning_rate):

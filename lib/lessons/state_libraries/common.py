@@ -1,12 +1,11 @@
-"""What all libraries are given alike: the network's sizes, the loss, the update."""
+"""What all libraries are given alike: the sizes of the network and the loss."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import jax
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from lib.routines.networks import Network
 
@@ -25,11 +24,6 @@ Model = TypeVar("Model")
 def mean_loss(logits: Float[Array, "batch 1"], targets: Float[Array, " batch"]) -> Float[Array, ""]:
     """Binary cross-entropy in nats, the mean of a batch."""
     return optax.sigmoid_binary_cross_entropy(logits[:, 0], targets).mean()
-
-
-def sgd(params: PyTree, grads: PyTree, learning_rate: Float[Array, ""]) -> PyTree:
-    """One step of gradient descent. Any pytree will do, and each library's parameters are one."""
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
 
 def unchanged(model: Model) -> Model:

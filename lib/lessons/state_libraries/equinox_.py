@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, sgd, unchanged
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, unchanged
+from lib.routines.sgd import sgd
 
 jit = eqx.filter_jit
 split = merge = unchanged

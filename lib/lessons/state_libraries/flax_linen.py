@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, sgd, unchanged
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, unchanged
+from lib.routines.sgd import sgd
 
 jit = jax.jit
 split = merge = unchanged

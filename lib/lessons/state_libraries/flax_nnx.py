@@ -5,7 +5,8 @@ from itertools import pairwise
 import jax.numpy as jnp
 from flax import nnx
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, sgd
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss
+from lib.routines.sgd import sgd
 
 jit = nnx.jit
 

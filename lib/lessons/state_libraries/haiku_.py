@@ -4,7 +4,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, sgd, unchanged
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, unchanged
+from lib.routines.sgd import sgd
 
 jit = jax.jit
 split = merge = unchanged

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, mean_loss, sgd, unchanged
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, mean_loss, unchanged
+from lib.routines.sgd import sgd
 
 jit = jax.jit
 split = merge = unchanged
