@@ -28,7 +28,7 @@ async def visit(url: str, path: str, query: str = "", timeout_s: float = 60.0) -
                 await tab.press("Run", timeout_s)
                 await tab.until(lambda: tab.step > 0, timeout_s)
                 await tab.press("Pause", timeout_s)
-            await tab.until(lambda: not tab.ticking, timeout_s)  # every answer is there
+            await tab.until(lambda: tab.complete, timeout_s)  # every answer is there
             return not tab.exceptions
     return False
 

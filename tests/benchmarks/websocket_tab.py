@@ -1,14 +1,16 @@
 """A browser tab without the browser: speaks Streamlit's websocket protocol and draws nothing.
 
 A hundred real tabs need more processor than the server they would measure. This one behaves as Streamlit's
-frontend does where the server can tell: it asks for the page, keeps widgets' state, presses buttons, and sends a
-rerun of each fragment at the interval that the server has asked for, whether or not the last one has been answered.
+frontend does where the server can tell: it asks for the page, keeps widgets' state, presses buttons, and takes the
+frames of its live run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import struct
 import time
 from collections.abc import Callable
 from html import unescape
@@ -31,8 +33,7 @@ class Tab:
         query: what follows the question mark in the address.
 
     Attributes:
-        answers_s: for each rerun of a fragment that a timer asked for: seconds until the server had finished it.
-        unanswered: how many of those were dropped or are under way.
+        ages_s: for each frame with a new step in it: seconds from that step until the frame was here.
         exceptions: the exceptions that the page showed.
         stats: the live run's row of numbers, by name, as the page says them.
         widgets: the id of each widget that the page showed, by its label.
@@ -45,13 +46,13 @@ class Tab:
         self._page_hash = ""
         self._socket: websockets.ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._timers: dict[str, asyncio.Task[None]] = {}
-        self._sent: dict[str, list[float]] = {}
-        self._running: dict[str, list[float]] = {}
+        self._live: asyncio.Task[None] | None = None
+        self._token = ""
         self._states: dict[str, WidgetState] = {}
         self._full_runs = 0
+        self._complete = False
         self._changed = asyncio.Event()
-        self.answers_s: list[float] = []
+        self.ages_s: list[float] = []
         self.exceptions: list[str] = []
         self.stats: dict[str, str] = {}
         self.widgets: dict[str, str] = {}
@@ -75,8 +76,9 @@ class Tab:
 
     async def close(self) -> None:
         """Closes the tab, as a visitor who leaves."""
-        self.stop_timers()
         assert self._socket is not None and self._reader is not None
+        if self._live is not None:
+            self._live.cancel()
         await self._socket.close()
         await asyncio.wait([self._reader], timeout=5)
 
@@ -86,19 +88,9 @@ class Tab:
         return self._reader is not None and not self._reader.done()
 
     @property
-    def ticking(self) -> bool:
-        """Whether the server wants a fragment of the page rerun from time to time."""
-        return bool(self._timers)
-
-    @property
-    def unanswered(self) -> int:
-        return sum(map(len, (*self._sent.values(), *self._running.values())))
-
-    @property
-    def oldest_unanswered_s(self) -> float:
-        """For how long the oldest rerun has been waiting for its answer."""
-        waiting = [at for times in (*self._sent.values(), *self._running.values()) for at in times]
-        return time.perf_counter() - min(waiting) if waiting else 0.0
+    def complete(self) -> bool:
+        """Whether the script has come to the end of the page."""
+        return self._complete
 
     @property
     def step(self) -> int:
@@ -115,12 +107,6 @@ class Tab:
         """Waits for a condition on what the page says."""
         await self._until(condition, timeout_s)
 
-    def stop_timers(self) -> None:
-        """Sends no more reruns of fragments."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-
     async def _until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
@@ -129,14 +115,12 @@ class Tab:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def _rerun(self, fragment: str = "", pressed: WidgetState | None = None) -> None:
+    async def _rerun(self, pressed: WidgetState | None = None) -> None:
         message = BackMsg()
         asked = message.rerun_script
         asked.query_string = self._query
         asked.page_script_hash = self._page_hash
         asked.page_name = "" if self._page_hash else self._page
-        asked.fragment_id = fragment
-        asked.is_auto_rerun = bool(fragment)
         asked.context_info.timezone = "UTC"
         asked.context_info.locale = "en"
         asked.context_info.url = self._address
@@ -146,13 +130,22 @@ class Tab:
         assert self._socket is not None
         await self._socket.send(message.SerializeToString())
 
-    async def _tick(self, fragment: str, interval_s: float) -> None:
-        due = time.perf_counter()
-        while True:
-            due = max(due + interval_s, time.perf_counter() - interval_s)
-            await asyncio.sleep(due - time.perf_counter())
-            self._sent.setdefault(fragment, []).append(time.perf_counter())
-            await self._rerun(fragment)
+    async def _look(self, token: str) -> None:
+        """Takes the frames of a live run, as `live.js` does."""
+        address = self._address.replace("_stcore/stream", f"live/{token}")
+        async with websockets.connect(address, compression=None, max_size=None, ping_interval=None) as socket:
+            async for data in socket:
+                now, step = time.time(), self.step
+                assert isinstance(data, bytes)
+                (changed_at,) = struct.unpack_from("<d", data)
+                length = int.from_bytes(data[8:12], "little")
+                self._take_stats(json.loads(data[12 : 12 + length])["stats"])
+                if self.step != step:
+                    self.ages_s.append(now - changed_at)
+                self._changed.set()
+
+    def _take_stats(self, html: str) -> None:
+        self.stats = {unescape(name): unescape(value) for name, value in _STAT.findall(html)}
 
     async def _read(self) -> None:
         assert self._socket is not None
@@ -163,7 +156,6 @@ class Tab:
         except websockets.ConnectionClosed:
             pass
         finally:
-            self.stop_timers()
             self._changed.set()
 
     def _take(self, message: ForwardMsg) -> None:
@@ -171,38 +163,15 @@ class Tab:
         if kind == "delta":
             self._take_delta(message.delta)
         elif kind == "new_session":
-            fragments = message.metadata.run.fragment_ids
-            for fragment in fragments:
-                # The server merges requests that wait: this run answers all that were sent before it began.
-                self._running.setdefault(fragment, []).extend(self._sent.pop(fragment, []))
-            if not fragments:
-                self.stop_timers()
-                self._sent.clear()
-                self._running.clear()
-                self.labels = []
+            self.labels = []
+            self._complete = False
         elif kind == "navigation":
             self._page_hash = message.navigation.page_script_hash
-        elif kind == "auto_rerun":
-            fragment, interval_s = message.auto_rerun.fragment_id, message.auto_rerun.interval
-            if fragment not in self._timers:
-                self._timers[fragment] = asyncio.create_task(self._tick(fragment, interval_s))
-        elif kind == "stop_auto_rerun":
-            for fragment in message.stop_auto_rerun.fragment_ids:
-                if fragment in self._timers:
-                    self._timers.pop(fragment).cancel()
         elif kind == "page_info_changed":
             self._query = message.page_info_changed.query_string
-        elif kind == "script_finished":
-            self._take_finished(message)
-
-    def _take_finished(self, message: ForwardMsg) -> None:
-        now = time.perf_counter()
-        if message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+        elif kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
             self._full_runs += 1
-        elif message.script_finished == ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY:
-            for times in self._running.values():
-                self.answers_s.extend(now - at for at in times)
-            self._running.clear()
+            self._complete = True
 
     def _take_delta(self, delta: Message) -> None:
         if delta.WhichOneof("type") == "add_block":
@@ -214,7 +183,12 @@ class Tab:
         element = delta.new_element
         kind = element.WhichOneof("type")
         if kind == "html" and 'class="stats"' in element.html.body:
-            self.stats = {unescape(name): unescape(value) for name, value in _STAT.findall(element.html.body)}
+            self._take_stats(element.html.body)
+        elif kind == "bidi_component" and (token := json.loads(element.bidi_component.json)["token"]) != self._token:
+            self._token = token
+            if self._live is not None:
+                self._live.cancel()
+            self._live = asyncio.create_task(self._look(token))
         elif kind == "button":
             self.widgets[element.button.label] = element.button.id
         elif kind == "exception":
