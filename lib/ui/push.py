@@ -98,9 +98,8 @@ async def _serve(socket: Any) -> None:
 @st.cache_resource
 def _component() -> Any:
     return st.components.v2.component(
-        "live_run", js=(HERE / "live.js").read_text(encoding="utf-8"), css=(HERE / "live.css").read_text(encoding="utf-8"),
-        isolate_styles=False,
-    )  # fmt: skip
+        "live_run", js=(HERE / "live.js").read_text(encoding="utf-8"), isolate_styles=False
+    )
 
 
 def _failed() -> None:

@@ -58,6 +58,15 @@ _CSS = """
 .legend span { padding: 0 .4rem; }
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
+.live .items { display: flex; flex-wrap: wrap; gap: 0 1.5rem; margin-top: .6rem; }
+.live .chart { flex: 1 1 calc(100% * var(--share) - 1.5rem); min-width: min(100%, 18rem); }
+.live .text { flex: 1 0 100%; }
+.live .caption, .live details { font-size: .9rem; opacity: .85; }
+.live .warning, .live .error, .live .info { padding: .7rem 1rem; border-radius: .5rem; margin: .4rem 0; }
+.live .warning { background: rgba(230, 159, 0, .18); }
+.live .error { background: rgba(213, 94, 0, .18); }
+.live .info { background: rgba(31, 136, 201, .14); }
+.live pre { font-size: .9rem; white-space: pre-wrap; margin: .3rem 0; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 4.2rem 1rem 3rem; } .stMainBlockContainer h1 { font-size: 1.6rem; }
 }
