@@ -11,6 +11,7 @@ import difflib
 import keyword
 import math
 import re
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -97,10 +98,19 @@ def _scan(text: str) -> None:
         place = end
 
 
-def _read(text: str) -> ast.expr:
-    """Python's tree of a text that was scanned."""
-    try:
+_reading = threading.Lock()
+
+
+def expression_tree(text: str) -> ast.expr:
+    """Python's tree of an expression. One thread at a time: two at once can make Python 3.11 raise a SystemError."""
+    with _reading:
         return ast.parse(text, mode="eval").body
+
+
+def _read(text: str) -> ast.expr:
+    """The tree of a text that was scanned."""
+    try:
+        return expression_tree(text)
     except SyntaxError as error:
         at = (error.offset or 1) - 1
         sentence = "This is not a whole expression; look for a missing operator or bracket here."

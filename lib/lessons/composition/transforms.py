@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lib.routines.typed import expression_tree
+
 MAX_LEVELS = 6
 MAX_TEXT = 400
 STEP = 0.02
@@ -630,7 +632,7 @@ def parse(text: str) -> Stack:
         # Python's parser warns, on the server's terminal, of what has no place in a stack anyway.
         if not re.fullmatch(r"[\w(),= -]*", text, re.ASCII) or re.search(r"\d[A-Za-z_]", text):
             raise SyntaxError
-        node = ast.parse(text, mode="eval").body
+        node: ast.expr = expression_tree(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise StackError(f"This is not an expression with balanced brackets: {example}.") from None
     levels: list[Level] = []
@@ -662,7 +664,7 @@ def parse_numbers(name: str, keyword: str, text: str) -> Any:
     """
     form, may_be_none, may_be_tuple, _ = TRANSFORMS[name].keywords[keyword]
     try:
-        value = ast.literal_eval(text.strip())
+        value = ast.literal_eval(expression_tree(text.strip()))
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         value = text
     parts = value if isinstance(value, tuple) and may_be_tuple and value else (value,)
