@@ -152,9 +152,10 @@ def test_the_timeline_has_no_gaps(monkeypatch):
     records = records_of(experiments.stage_timeline(DEVICE, "grad(rosenbrock)", 8, 2))
     assert [record.phase for record in records] == ["trace", "lower", "compile", "first run", "steady"]
     assert all(record.median_ms > 0 and record.label == "grad(rosenbrock)" for record in records)
-    drawn = {}
-    monkeypatch.setattr(view.charts, "show", lambda spec, text, bars: drawn.update(bars))
+    shown = []
+    monkeypatch.setattr(view.charts, "show", shown.append)
     view.draw_timeline(records)
+    drawn = shown[0].data["bars"].to_pydict()
     assert drawn["start_ms"][0] == 0 and drawn["start_ms"][1:] == drawn["end_ms"][:-1]
     for record, start, end in zip(records, drawn["start_ms"], drawn["end_ms"], strict=True):
         assert end - start == pytest.approx(record.median_ms)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from support import DATA, Mean, eventually
+from support import Mean, eventually
 
 from lib.live.devices import devices
 from lib.live.engine import MAX_TRACES, WANTED_S, Engine, Shared, Unwanted, default_engine, processor
@@ -139,7 +139,7 @@ def test_an_executor_is_made_once_for_each_processor(make_engine):
 def test_a_run_works_on_any_executor(make_engine, make_run):
     executor = PlainQueue()
     run = make_run(make_engine(lambda name: executor))
-    run.configure(Spec(Mean(8), CPU, 0, DATA, "line"), 0.1)
+    run.configure(Spec(Mean(8), CPU, 0), 0.1)
     run.run(stop_at=500)
     eventually(lambda: run.look().status is Status.FINISHED)
     assert run.look().step == 500 and executor.done > 0

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from support import DATA, Mean, eventually
+from support import Mean, eventually
 
 from lib.live import measurement as module
 from lib.live.devices import devices
@@ -134,7 +134,7 @@ def test_slices_alternate_with_the_chunks_of_a_run(manual_line, manual_engine, e
     monkeypatch.setattr(module.Measurement, "take_slice", noted(kinds, "slice", module.Measurement.take_slice))
     monkeypatch.setattr(LiveRun, "_chunk", staticmethod(noted(kinds, "chunk", LiveRun._chunk)))
     run = make_run(manual_engine, clock=clock)
-    run.configure(Spec(Mean(8), CPU, 0, DATA, "line"), 0.1)
+    run.configure(Spec(Mean(8), CPU, 0), 0.1)
     run.run()
     executor.take()  # waits for the program
     measurement = ask(manual_line, "key", numbers(6))
@@ -178,7 +178,7 @@ def test_no_chunk_runs_while_a_sample_is_taken_and_one_runs_between_two_slices(m
     line = Measurements(engine)
     runs = [make_run(engine) for _ in range(2)]
     for seed, run in enumerate(runs):
-        run.configure(Spec(Mean(1024), CPU, seed, DATA, "line"), 0.1)
+        run.configure(Spec(Mean(1024), CPU, seed), 0.1)
         run.run()
     eventually(lambda: all(run.look().step for run in runs))
 

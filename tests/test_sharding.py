@@ -110,14 +110,13 @@ def test_a_step_on_the_host_that_diverges_ends_with_the_last_finite_one(engine) 
 def test_a_run_goes_on_when_its_mesh_begins_with_another_device(engine, make_run) -> None:
     run = make_run(engine)
     for first, until in ((CPU, 20), (devices()["cpu:2"], 40)):
-        run.configure(Spec(ManyDevices(32, LAYOUTS[2]), first, 0, DATA, 0), 0.03)
+        run.configure(Spec(ManyDevices(32, LAYOUTS[2]), first, 0), 0.03)
         run.run(until)
         eventually(lambda: run.look().status in (Status.FINISHED, Status.FAILED))
     snapshot = run.look()
     assert snapshot.status is Status.FINISHED, snapshot.message
     assert snapshot.step == 40 and snapshot.device == str(devices()["cpu:2"])
-    losses = snapshot.values[:, snapshot.series.index("loss")]
-    np.testing.assert_allclose(losses, loss_loop(0, 32, 0.03, 40), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(snapshot.metrics["loss"], loss_loop(0, 32, 0.03, 40), rtol=2e-4, atol=2e-5)
     assert isinstance(run, LiveRun)
 
 

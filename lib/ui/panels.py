@@ -118,7 +118,7 @@ def measure(
         if taken.records:
             draw(list(taken.records))
 
-    waiting.watch(look, show)
+    waiting.watch(look, show, endless=True)
 
 
 def _age(seconds: float) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -21,7 +21,7 @@ TICK_S = 0.05
 SPOKEN_S = 0.5
 """At least so often the script calls Streamlit, which ends it there if the visitor has pressed something."""
 ENDLESS_S = float("inf")
-"""So long a script goes on for what may never be done."""
+"""So long a script goes on for what may take for ever."""
 
 
 class Look(NamedTuple):
@@ -42,6 +42,8 @@ class _Place:
     def __init__(self, look: Callable[[], Look], draw: Callable[[Any], None], endless: bool) -> None:
         self._look, self._draw, self.endless = look, draw, endless
         self._place = st.container()
+        # What is drawn late is drawn as here: a widget's identity has the page in it, which may be over by then.
+        self._context = copy_context()
         self._state: Any = self  # nothing is drawn yet
         self._hole: Any = None
         self._spoken = time.monotonic()
@@ -57,9 +59,12 @@ class _Place:
             else:
                 self._hole = self._hole or self._place.empty()
                 target = self._hole.container()
-            with target:
-                self._draw(state)
+            self._context.run(self._draw_in, target, state)
         return not done
+
+    def _draw_in(self, target: Any, state: Any) -> None:
+        with target:
+            self._draw(state)
 
 
 _places: ContextVar[list[_Place]] = ContextVar("places")
@@ -76,7 +81,7 @@ def watch(look: Callable[[], Look], draw: Callable[[Any], None], endless: bool =
     Args:
         look: returns at once.
         draw: draws one state.
-        endless: whether it may never be done, as a run that goes on.
+        endless: whether it may take long or for ever, as a run that goes on.
     """
     place = _Place(look, draw, endless)
     if place.visit():

@@ -69,7 +69,7 @@ def processes(controls: Controls) -> None:
             st.caption(f"{_jobs(ahead)} before yours. This is the one that runs:")
         _draw_report(shown, None if ahead else alone())
 
-    waiting.watch(look, show)
+    waiting.watch(look, show, endless=True)
 
 
 def _jobs(count: int) -> str:
