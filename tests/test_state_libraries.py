@@ -100,7 +100,7 @@ def test_a_model_split_is_a_pytree_of_arrays(library):
 
 
 def test_the_library_s_own_jit_takes_the_step_of_the_plain_pytree(library):
-    batch = DATA["train"][0][:8], DATA["train"][1][:8]
+    batch = tuple(jnp.asarray(part[:8]) for part in DATA["train"])
     model, loss = library.jit(library.train_step)(library.make(PARAMS), batch, 0.1)
 
     def loss_fn(params):

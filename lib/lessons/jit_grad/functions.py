@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from lib.routines import symbolic
 from lib.routines.typed import TextError, TypedFunction, check, parse
@@ -81,7 +81,7 @@ class ScalarFunction:
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
 
-    def at(self, point: Float[Array, " variables"], constants: tuple = ()) -> Float[Array, ""]:
+    def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Float[ArrayLike, ""]:
         """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
         return self.fun(*point, *constants)
 
