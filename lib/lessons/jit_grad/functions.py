@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class ScalarFunction:
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
 
-    def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Float[ArrayLike, ""]:
+    def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Any:
         """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
         return self.fun(*point, *constants)
 
