@@ -9,8 +9,16 @@ sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-# Before anything of `lib` is imported. The layers above say `Array` where they take NumPy's arrays too.
-install_import_hook("lib.routines", "checked.checked")
+# Before anything of `lib` is imported. Left out are the rooms whose tests give NumPy's arrays to functions shown with
+# `Array` (jit_grad_vmap, custom_gradients, control_flow, debugging), and what tests give fakes to: the devices and queues
+# of the engine and its runs, and the charts of `lib.ui`.
+CHECKED = (
+    "lib.routines", "lib.measure",
+    "lib.live.feed", "lib.live.history", "lib.live.pace", "lib.live.program", "lib.live.recorder",
+    "lib.lessons.composition", "lib.lessons.jit_grad", "lib.lessons.jit_vmap", "lib.lessons.multi_device",
+    "lib.lessons.pytrees", "lib.lessons.state_libraries", "lib.lessons.training",
+)  # fmt: skip
+install_import_hook(CHECKED, "checked.checked")
 
 from support import Clock, ManualExecutor  # noqa: E402
 

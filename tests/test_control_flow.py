@@ -10,10 +10,8 @@ from test_pages import numbers, open_page, press, run_until, settle
 from lib.lessons.control_flow import recurrent
 from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep, training_race
-from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.lessons.control_flow.routine import DIFFERENTIABLE, REPLACEMENTS, differentiation_report, pair_report
 from lib.measure.timing import records_of
-from lib.routines.mistakes import provoke
 
 CPU = jax.devices()[0]
 
@@ -162,34 +160,6 @@ def test_the_recurrent_network_learns_the_series_at_the_default_settings():
     assert losses[0] > 0.1 and losses[-50:].mean() < 0.01
     ahead = problem.observe(state, data).picture["ahead"]
     assert np.abs(ahead[:8] - data[recurrent.SEEN : recurrent.SEEN + 8]).mean() < 0.15
-
-
-# The mistakes.
-
-RIGHT = {
-    "Python while on a tracer": 192.0,
-    "range of a tracer": 32.0,
-    "branches of different types": 1.5,
-    "a carry that changes its shape": [0.0, 1.0, 2.0],
-    "a scan body that gives no pair": 6.0,
-    "grad through while_loop": 12.0,
-    "a side effect in the body": 4,
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_and_what_it_should_have_been_is_right(name):
-    mistake = MISTAKES[name]
-    np.testing.assert_allclose(mistake.right(), RIGHT[name])
-    if mistake.raises is None:
-        assert not np.array_equal(mistake.wrong(), RIGHT[name])
-    else:
-        with pytest.raises(mistake.raises) as caught:
-            mistake.wrong()
-        assert type(caught.value) is mistake.raises
-    wrong, right = provoke(mistake)
-    assert right.error is None and wrong.text != right.text
-    assert len(mistake.explanation) > 40 and mistake.explanation.endswith(".")
 
 
 # The page.

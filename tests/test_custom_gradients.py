@@ -9,12 +9,9 @@ from support import train_steps
 
 from lib.lessons.custom_gradients import fixed_points
 from lib.lessons.custom_gradients import measure as gradient_memory
-from lib.lessons.custom_gradients import mistakes as custom_gradient_mistakes
-from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.lessons.custom_gradients.pair_training import PairTraining, gradient_of_a_batch, pair_data
 from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, clip_gradient, curves
 from lib.measure.timing import records_of
-from lib.routines.mistakes import provoke
 
 DEVICE = jax.devices()[0]
 NAMES = list(PAIRS)
@@ -176,28 +173,3 @@ def test_checkpoint_needs_less_memory_for_the_same_gradient():
     for other in made[1:]:
         for a, b in zip(made[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
-
-
-RIGHT = {
-    "forward mode through custom_vjp": [6.0, 6.0],
-    "the cotangent without a tuple": 6.0,
-    "a cotangent of another shape": [3.0, 4.0],
-    "a function as an argument": 6.0,
-    "while_loop in reverse": 1 / 8,
-    "a rule that forgets the cotangent": 60.0,
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_the_wrong_one_is_wrong_and_the_right_one_right(name):
-    mistake = MISTAKES[name]
-    np.testing.assert_allclose(mistake.right(), RIGHT[name], rtol=1e-6)
-    if mistake.raises is None:
-        assert not np.allclose(mistake.wrong(), RIGHT[name])
-    else:
-        with pytest.raises(mistake.raises) as caught:
-            mistake.wrong()
-        assert type(caught.value) is mistake.raises
-    assert provoke(mistake)[1].error is None
-    for fun in (mistake.wrong, mistake.right):
-        assert getattr(custom_gradient_mistakes, fun.__name__) is fun

@@ -1,6 +1,5 @@
 """`lib/lessons/multi_device/routine.py` and `many_devices.py`: every way gives the losses of an explicit loop, and every device holds what it should."""
 
-import inspect
 import threading
 import time
 
@@ -10,10 +9,8 @@ import pytest
 from support import eventually, program_of
 
 from lib.lessons.multi_device import many_devices
-from lib.lessons.multi_device import mistakes as sharding_mistakes
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.many_devices import ManyDevices
-from lib.lessons.multi_device.mistakes import MISTAKES
 from lib.lessons.multi_device.routine import (
     BATCH_AXES,
     HIDDEN_AXES,
@@ -29,7 +26,6 @@ from lib.lessons.multi_device.routine import (
 from lib.live.devices import devices
 from lib.live.program import compute_chunk, start_state
 from lib.live.run import LiveRun, Spec, Status
-from lib.routines.mistakes import provoke
 
 CPU = devices()["cpu:0"]
 DATA = wave_data(0)
@@ -177,36 +173,6 @@ def test_the_losses_to_compare_with_are_those_of_the_loop() -> None:
     np.testing.assert_allclose(
         many_devices.single_losses(2, 16, 0.1, 50), loss_loop(2, 16, 0.1, 50), rtol=1e-3, atol=1e-4
     )
-
-
-# Mistakes.
-
-RIGHT = {
-    "a batch that does not divide": 12.0,
-    "arrays on two devices": [2.0] * 4,
-    "a sum that stays on its device": 28.0,
-    "gradients that nobody averages": [0.7] * 4,  # the mean of 0 ... 7 is 3.5, and a step goes a fifth of the way
-}
-
-
-def test_every_mistake_has_an_answer() -> None:
-    assert set(RIGHT) == set(MISTAKES)
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_the_wrong_one_is_wrong_and_the_right_one_right(name: str) -> None:
-    mistake = MISTAKES[name]
-    np.testing.assert_allclose(mistake.right(), RIGHT[name], rtol=1e-6)
-    if mistake.raises is None:
-        assert not np.allclose(mistake.wrong(), RIGHT[name])
-    else:
-        with pytest.raises(mistake.raises):
-            mistake.wrong()
-    wrong, right = provoke(mistake)
-    assert right.error is None and bool(wrong.error) == (mistake.raises is not None)
-    assert mistake.explanation.rstrip().endswith((".", ".)"))
-    for fun in (mistake.wrong, mistake.right):
-        assert getattr(sharding_mistakes, fun.__name__) is inspect.unwrap(fun)  # what is shown
 
 
 def test_what_is_to_run_in_turn_does_not_overlap() -> None:

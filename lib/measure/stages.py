@@ -66,9 +66,7 @@ class Stages(NamedTuple):
     fusions: int
 
 
-def take_stages(
-    jitted: Any, *args: Any, **static: Any
-) -> tuple[jax.stages.Traced, jax.stages.Lowered, jax.stages.Compiled, Phases]:
+def take_stages(jitted: Any, *args: Any, **static: Any) -> tuple[Any, jax.stages.Lowered, jax.stages.Compiled, Phases]:
     """Ahead-of-time compilation, each stage under the clock. A `pmap` traces while it lowers: it is its own `traced`."""
     start = time.perf_counter()
     traced = jitted.trace(*args, **static) if hasattr(jitted, "trace") else jitted

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from functools import lru_cache
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from lib.routines import symbolic
 from lib.routines.typed import TextError, TypedFunction, check, parse
@@ -81,7 +82,7 @@ class ScalarFunction:
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
 
-    def at(self, point: Float[Array, " variables"], constants: tuple = ()) -> Float[Array, ""]:
+    def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Any:
         """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
         return self.fun(*point, *constants)
 

@@ -118,7 +118,7 @@ def single_losses(seed: int, batch_size: int, learning_rate: float, num_steps: i
 
         return jax.lax.scan(body, params, jnp.arange(num_steps))[1]
 
-    return losses(init_params(jax.random.key(seed)), learning_rate)
+    return np.asarray(losses(init_params(jax.random.key(seed)), learning_rate))
 
 
 def refusal(layout: Layout, first: jax.Device, batch_size: int) -> Outcome:

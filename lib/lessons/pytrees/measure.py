@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,11 +38,11 @@ def updates(device: jax.Device, batch_size: int, layers: int) -> dict[str, Calla
     }
     calls: dict[str, Callable[[], Any]] = {}
     for name, (fun, trees) in made.items():
-        calls[f"{name}, eager"] = lambda fun=fun, trees=trees: fun(*trees, rate)
-        calls[f"{name}, jit"] = lambda jitted=jax.jit(fun), trees=trees: jitted(*trees, rate)
+        calls[f"{name}, eager"] = partial(fun, *trees, rate)
+        calls[f"{name}, jit"] = partial(jax.jit(fun), *trees, rate)
     there_and_back = jax.jit(pytrees.update_through_a_vector)
-    calls["to a vector and back, jit"] = lambda: there_and_back(params, grads, rate)
-    calls["gradient of the batch, jit"] = lambda: gradient(params, inputs, targets)
+    calls["to a vector and back, jit"] = partial(there_and_back, params, grads, rate)
+    calls["gradient of the batch, jit"] = partial(gradient, params, inputs, targets)
     return {name: calls[name] for name in WAYS}
 
 

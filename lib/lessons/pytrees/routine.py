@@ -40,8 +40,8 @@ def start_params(seed, depth: int) -> Params:
 class Layer:
     """A node with two leaves; what is static is none."""
 
-    w: Array
-    b: Array
+    w: Any  # an array, or what `jax.tree` puts in its place
+    b: Any
     activation: str = field(
         default="tanh",
         metadata={"static": True},
