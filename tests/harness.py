@@ -104,25 +104,27 @@ def busy_s() -> float:
 
 
 @contextmanager
-def serve(*options: str, script: str = "dashboard.py") -> Iterator[Server]:
+def serve(*options: str, script: str = "dashboard.py", base: str = "") -> Iterator[Server]:
     """Starts the app as the README does, waits until it answers, and ends it at the end of the `with` block.
 
     Args:
         options: further options of `streamlit run`. What a visitor's server spends, none may save.
         script: another app, by its path from the root of the repository.
+        base: path below which the app is served, such as `/lessons`.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "streamlit", "run", script,
-        "--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}", *options,
+        "--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}",
+        f"--server.baseUrlPath={base}", *options,
     ]  # fmt: skip
     # A file: a pipe that nobody reads would fill up and stop the server.
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         try:
-            server = Server(process, f"http://127.0.0.1:{port}", Path(log.name))
+            server = Server(process, f"http://127.0.0.1:{port}{base}", Path(log.name))
             server.wait_for_health()
             yield server
         finally:

@@ -65,17 +65,17 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/training?training_pace=unlimited")
     h.press(page, "Run")
     running(page)
-    page.wait_for_function("document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').length >= 2")
-    page.evaluate(
-        "document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg').forEach(e => e.marked = true)"
-    )
+    page.wait_for_function("document.querySelectorAll('.live .chart canvas, .live .chart svg').length >= 2")
+    h.wait_for_stat(page, "Test loss", r"\d")
+    page.wait_for_timeout(1000)  # the charts have their first data, and are laid out for them
+    page.evaluate("document.querySelectorAll('.live .chart canvas, .live .chart svg').forEach(e => e.marked = true)")
     before = h.step_of(page)
     page.wait_for_function(
         f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {before + 5000}"
     )
     page.wait_for_timeout(1500)  # some frames more
     kept = page.evaluate(
-        "[...document.querySelectorAll('.stVegaLiteChart canvas, .stVegaLiteChart svg')].map(e => e.marked === true)"
+        "[...document.querySelectorAll('.live .chart canvas, .live .chart svg')].map(e => e.marked === true)"
     )
     assert len(kept) == 2 and all(kept), "a chart was embedded anew while the run went on"
     assert float(h.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
@@ -166,7 +166,7 @@ def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> No
 def test_divergence_is_told_in_a_sentence(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/jit_grad_vmap?learning_rate=10&reduction=sum")
     h.press(page, "Run")
-    warning = page.get_by_test_id("stAlert").filter(has_text="infinite or not a number at learning rate 10")
+    warning = page.locator(".live .warning").filter(has_text="infinite or not a number at learning rate 10")
     warning.wait_for()
     expect(page.locator(".stats").first).to_contain_text("diverged")
 
@@ -245,3 +245,44 @@ def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app
     assert "stack=checkpoint" in page.url
     page.reload()
     expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")
+
+
+def test_where_no_frame_comes_through_the_page_draws_its_run_by_itself(app: str, page: Page) -> None:
+    page.route_web_socket(re.compile("/live/"), lambda socket: socket.close())
+    h.open_page(page, f"{app}/training")
+    page.get_by_test_id("stVegaLiteChart").first.wait_for()
+    h.press(page, "Run")
+    h.wait_for_stat(page, "Step", r"[1-9]\d\d")
+    h.press(page, "Pause")
+    h.wait_for_stat(page, "Status", "paused")
+    assert not page.locator(".live").count()
+
+
+def test_a_frame_is_only_for_who_has_its_token(app: str, page: Page) -> None:
+    h.open_page(page, app)
+    code = page.evaluate(
+        """() => new Promise(resolve => {
+            const socket = new WebSocket(location.origin.replace("http", "ws") + "/live/AAAAAAAAAAAAAAAAAAAAAAAA");
+            socket.onmessage = () => resolve("a frame");
+            socket.onclose = event => resolve(event.code);
+        })"""
+    )
+    assert code == 4404
+
+
+def test_behind_a_base_path_frames_come_through(chromium: Browser) -> None:
+    with h.serve(base="/lessons/jax") as server:
+        page = chromium.new_page(viewport=h.SCREEN)
+        h.open_page(page, f"{server.url}/training")
+        page.locator(".live").wait_for()
+        h.press(page, "Run")
+        h.wait_for_stat(page, "Step", r"[1-9]")
+        expect(page.locator(".live .chart canvas")).to_have_count(2)
+
+
+def test_in_a_frame_of_a_course_page_frames_come_through(app: str, page: Page) -> None:
+    page.set_content(f'<iframe src="{app}/training?embed=true" width="1200" height="600"></iframe>')
+    inside = page.frame_locator("iframe")
+    inside.get_by_role("button", name="Run", exact=True).click()
+    expect(inside.locator(".stats .value").nth(1)).to_have_text(re.compile(r"[1-9][\d,]*"), timeout=30_000)
+    expect(inside.locator(".live .chart canvas")).to_have_count(2)

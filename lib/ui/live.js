@@ -91,7 +91,8 @@ class Chart {
         datasets: data, config: merged(JSON.parse(theme), spec.config ?? {}) };
       this.view?.finalize();
       this.view = undefined;
-      const made = await embed(this.element, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false });
+      const made = await embed(this.element, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false,
+        renderer: "canvas" });
       if (this.key === key && this.theme === theme) this.view = made.view;
       else made.view.finalize();
       return;
