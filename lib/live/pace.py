@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-CHUNK_S = (0.004, 0.1)
+CHUNK_S = (0.001, 0.1)
 """A chunk lasts about so long: the first with many runs on the processor, the second alone."""
-TURN_S = 0.2
+TURN_S = 0.17
 """All runs on a processor have had a turn within about so long."""
 RATE_WINDOW_S = 3.0
 

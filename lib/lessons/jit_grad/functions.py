@@ -83,7 +83,7 @@ class ScalarFunction:
 
     def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Any:
         """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
-        return self.fun(*point, *constants)
+        return self.fun(*point, *constants)  # type: ignore[misc]
 
 
 FUNCTIONS: dict[str, ScalarFunction] = {
