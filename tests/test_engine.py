@@ -11,7 +11,7 @@ import pytest
 from support import Mean, eventually
 
 from lib.live.devices import devices
-from lib.live.engine import MAX_TRACES, WANTED_S, Engine, Shared, Unwanted, default_engine, processor
+from lib.live.engine import MAX_TRACES, WANTED_S, Engine, FutureCache, Unwanted, default_engine, processor
 from lib.live.run import Spec, Status
 
 CPU = devices()["cpu:0"]
@@ -161,7 +161,7 @@ def pool():
 
 def test_a_shared_result_is_computed_once(pool):
     calls = []
-    shared = Shared(pool.submit, 10)
+    shared = FutureCache(pool.submit, 10)
 
     def fun(x):
         calls.append(x)
@@ -175,7 +175,7 @@ def test_a_shared_result_is_computed_once(pool):
 
 
 def test_shared_results_are_bounded_and_the_least_recently_used_goes(pool):
-    shared = Shared(pool.submit, 3)
+    shared = FutureCache(pool.submit, 3)
     for key in "abc":
         shared.get(key, str, key).result(10)
     shared.get("a", str, "a")  # used again, so `b` is the one to go
@@ -188,7 +188,7 @@ def test_shared_results_are_bounded_and_the_least_recently_used_goes(pool):
 
 
 def test_a_failure_is_not_kept(pool):
-    shared = Shared(pool.submit, 3)
+    shared = FutureCache(pool.submit, 3)
     outcomes = iter([ValueError("no"), 42])
 
     def fun():
@@ -204,13 +204,13 @@ def test_a_failure_is_not_kept(pool):
 
 
 def test_a_failure_is_not_there(pool):
-    shared = Shared(pool.submit, 3)
+    shared = FutureCache(pool.submit, 3)
     shared.get("key", lambda: 1 / 0).exception(10)
     assert not shared.has("key")
 
 
 def test_everybody_who_waits_for_a_failure_is_told(pool):
-    shared = Shared(pool.submit, 3)
+    shared = FutureCache(pool.submit, 3)
     go = threading.Event()
 
     def fun():
@@ -223,7 +223,7 @@ def test_everybody_who_waits_for_a_failure_is_told(pool):
 
 
 def test_a_result_on_its_way_is_there(pool):
-    shared = Shared(pool.submit, 3)
+    shared = FutureCache(pool.submit, 3)
     go = threading.Event()
     future = shared.get("key", go.wait)
     assert shared.has("key") and not shared.has("other")
@@ -449,7 +449,7 @@ def test_a_closed_engine_has_no_threads_left_and_takes_nothing(make_engine):
 
 
 def test_what_nobody_has_asked_for_lately_is_not_begun(executor, seconds):
-    shared, begun = Shared(executor.submit, 10, wanted_s=5.0), []
+    shared, begun = FutureCache(executor.submit, 10, wanted_s=5.0), []
     given_up, awaited = shared.get("given up", begun.append, 1), shared.get("awaited", begun.append, 2)
     seconds.now = 4.0
     assert shared.get("awaited", begun.append, 2) is awaited
@@ -461,7 +461,7 @@ def test_what_nobody_has_asked_for_lately_is_not_begun(executor, seconds):
 
 
 def test_who_comes_back_is_served(executor, seconds):
-    shared = Shared(executor.submit, 10, wanted_s=5.0)
+    shared = FutureCache(executor.submit, 10, wanted_s=5.0)
     shared.get("key", str, 1)
     seconds.now = 100.0
     executor.take()
@@ -473,7 +473,7 @@ def test_who_comes_back_is_served(executor, seconds):
 
 
 def test_at_the_limit_it_is_still_wanted(executor, seconds):
-    shared = Shared(executor.submit, 10, wanted_s=5.0)
+    shared = FutureCache(executor.submit, 10, wanted_s=5.0)
     future = shared.get("key", str, 1)
     seconds.now = 5.0
     executor.take()
@@ -481,7 +481,7 @@ def test_at_the_limit_it_is_still_wanted(executor, seconds):
 
 
 def test_what_was_dropped_before_its_turn_is_not_begun(executor, seconds):
-    shared, begun = Shared(executor.submit, 2, wanted_s=5.0), []
+    shared, begun = FutureCache(executor.submit, 2, wanted_s=5.0), []
     futures = [shared.get(key, begun.append, key) for key in "abc"]
     executor.take_all()
     assert begun == ["b", "c"] and isinstance(futures[0].exception(), Unwanted)
@@ -489,7 +489,7 @@ def test_what_was_dropped_before_its_turn_is_not_begun(executor, seconds):
 
 
 def test_without_a_limit_everything_is_computed(executor, seconds):
-    shared = Shared(executor.submit, 1)
+    shared = FutureCache(executor.submit, 1)
     futures = [shared.get(key, str, key) for key in "ab"]
     seconds.now = 1e9
     executor.take_all()

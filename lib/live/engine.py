@@ -44,7 +44,7 @@ class Unwanted(Exception):
     """Nobody waited any longer for a result when its turn came."""
 
 
-class Shared:
+class FutureCache:
     """Results that all visitors share: each is computed once, and the least recently used are dropped.
 
     Args:
@@ -88,8 +88,8 @@ class Shared:
         return len(self._futures)
 
 
-class _Quiet:
-    """Lets many background tasks work at once, or one slice of a measurement and none of them."""
+class _ReadersWriterLock:
+    """Many readers, the background tasks, may work at once; or one writer, a slice of a measurement, and none of them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -174,7 +174,7 @@ class Engine:
         self._executors: dict[str, Executor] = {}
         self._load: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._quiet = _Quiet()
+        self._quiet = _ReadersWriterLock()
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
         # Of each processor: the slices that wait, the first of which stands in the queue; for how long others may use it
         # before that one; and when its last turn ended.
@@ -182,11 +182,11 @@ class Engine:
         self._owed_s: dict[str, float] = {}
         self._free_at: dict[str, float] = {}
         self._looked_at: dict[int, float] = {}
-        self.programs = Shared(self.background, MAX_PROGRAMS)
-        self.answers = Shared(self.background, MAX_ANSWERS)
-        self.traces = Shared(self.background, MAX_TRACES)
+        self.programs = FutureCache(self.background, MAX_PROGRAMS)
+        self.answers = FutureCache(self.background, MAX_ANSWERS)
+        self.traces = FutureCache(self.background, MAX_TRACES)
         self._analysts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="analysis")
-        self.analyses = Shared(functools.partial(self._beside, self._analysts), MAX_ANALYSES, WANTED_S)
+        self.analyses = FutureCache(functools.partial(self._beside, self._analysts), MAX_ANALYSES, WANTED_S)
 
     def submit(self, device: jax.Device, fun: Callable[..., Any], *args: Any) -> Future:
         """A turn on the processor of a device."""

@@ -95,14 +95,14 @@ def live(
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:
     """Has the script itself draw frame after frame, where none can be pushed."""
-    newest = run.look()
+    newest, seen = run.look(), 0
 
     def look() -> waiting.Look:
-        nonlocal newest
+        nonlocal newest, seen
         tick = int(time.monotonic() / _tick_s(newest.audience))
-        if newest.active:
-            newest = run.look()
-        return waiting.Look(tick if newest.active else "at rest", not newest.active)
+        if newest.active and tick != seen:
+            newest, seen = run.look(), tick
+        return waiting.Look(seen if newest.active else "at rest", not newest.active)
 
     def show(_: object) -> None:
         shown = frame_of(newest)
