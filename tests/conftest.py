@@ -23,7 +23,8 @@ install_import_hook(CHECKED, "checked.checked")
 from support import Clock, ManualExecutor  # noqa: E402
 
 from lib.live import devices  # noqa: E402, F401  the simulated devices, before JAX's backend starts
-from lib.live.engine import Engine  # noqa: E402
+from lib.live.engine import Engine, default_engine  # noqa: E402
+from lib.live.measurement import Measurements  # noqa: E402
 from lib.live.run import LiveRun  # noqa: E402
 
 
@@ -31,6 +32,13 @@ from lib.live.run import LiveRun  # noqa: E402
 def scripts_end(monkeypatch):
     """In a test of a page its script ends, though a run goes on."""
     monkeypatch.setattr("lib.ui.waiting.ENDLESS_S", 0.1)
+
+
+@pytest.fixture
+def own_measurements(monkeypatch):
+    """The test's page is shown nothing that another test has measured."""
+    line = Measurements(default_engine())
+    monkeypatch.setattr("lib.ui.panels.default_measurements", lambda: line)
 
 
 @pytest.fixture

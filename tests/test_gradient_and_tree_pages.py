@@ -86,5 +86,5 @@ def test_a_pair_runs_on_and_what_breaks_is_told(name: str):
         ("custom_gradients", "checkpoint_measure", "all kept takes"),
     ],
 )
-def test_a_measurement_ends_in_words(stem: str, key: str, words: str):
+def test_a_measurement_ends_in_words(stem: str, key: str, words: str, own_measurements):
     assert words in measured(open_page(stem), key)

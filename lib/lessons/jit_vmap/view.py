@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import altair as alt
@@ -27,7 +28,9 @@ def _fits_spec(title: str, height: int) -> charts.Spec:
     return charts.build(alt.layer(models, target), height, title)
 
 
-def fits(title: str, x: np.ndarray, target: np.ndarray, preds: np.ndarray, height: int, width: float) -> charts.Chart:
-    """The predictions of some models, float32[models, examples], and what they are to predict."""
+def fits(
+    title: str, x: np.ndarray, target: np.ndarray, preds: Iterable[np.ndarray], height: int, width: float
+) -> charts.Chart:
+    """The predictions of some models, float32[examples] each, and what they are to predict."""
     columns = {f"c{i}": pred for i, pred in enumerate(preds)}
     return charts.chart(_fits_spec(title, height), title, width, fits={"x": x, "target": target, **columns})
