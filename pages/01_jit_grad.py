@@ -20,6 +20,7 @@ from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
 
 controls = frame.begin(__doc__)
@@ -27,16 +28,20 @@ controls = frame.begin(__doc__)
 
 def typed_name() -> TypedScalarFunction:
     """What the visitor types, and which of its arguments are variables."""
-    f = typed("f =", "sin(3 * x) + x**2 / 4", "typed", parse_number)
+    f = typed("f =", "typed", parse_number)
     variables = [argument for argument in f.arguments if argument in ("x", "y")] or list(f.arguments[:2])
     if len(f.arguments) > 1:
-        variables = st.pills(
-            "Variables, one or two; the others are constants", f.arguments, selection_mode="multi", default=variables,
-            key=f"variables_{'_'.join(f.arguments)}", bind="query-params",
-        )  # fmt: skip
+        variables = ask(
+            "variables_{}",
+            "Variables, one or two; the others are constants",
+            f.arguments,
+            part="_".join(f.arguments),
+            default=variables,
+            selection_mode="multi",
+        )
     with st.container(horizontal=True):
-        low = st.number_input("from", -100.0, 100.0, -5.0, 1.0, key="typed_low", bind="query-params")
-        high = st.number_input("to", -100.0, 100.0, 5.0, 1.0, key="typed_high", bind="query-params")
+        low = ask("typed_low", "from", -100.0, 100.0, step=1.0)
+        high = ask("typed_high", "to", -100.0, 100.0, step=1.0)
     if not 1 <= len(variables) <= 2 or low >= high:
         st.error("Choose one or two variables, and a domain that goes from a lower to a higher number.")
         raise frame.PageEnd
@@ -55,7 +60,7 @@ def draw_formulas(found: tuple) -> None:
 
 left, right = st.columns([1, 1.4], gap="large")
 with left:
-    chosen = st.selectbox("Function", [*FUNCTIONS, TYPED], key="function", bind="query-params")
+    chosen = ask("function", "Function", [*FUNCTIONS, TYPED])
     name: Name = typed_name() if chosen == TYPED else chosen
     function = function_of(name)
     if isinstance(name, TypedScalarFunction):
@@ -67,11 +72,11 @@ with left:
     low, high = function.domain
     with st.container(horizontal=True):
         point = tuple(
-            st.number_input(v, low, high, start, 0.5, key=f"{slug}_{v}", bind="query-params")
+            ask("{}_{}", v, low, high, part=(slug, v), default=start, step=0.5)
             for v, start in zip(function.variables, function.point, strict=True)
         )
         constants = tuple(
-            st.number_input(c, -10.0, 10.0, value, 0.5, key=f"{slug}_{c}", bind="query-params")
+            ask("{}_{}", c, -10.0, 10.0, part=(slug, c), default=value, step=0.5)
             for c, value in function.constants.items()
         )
     panels.source(*(() if isinstance(name, TypedScalarFunction) else (function.fun,)), descent.compiled_gradient)
@@ -125,7 +130,7 @@ st.markdown(
 )
 with st.expander("The routine"):
     panels.source(descent.descent_step)
-log = st.toggle("Logarithmic loss axis", key="descent_log", bind="query-params")
+log = ask("descent_log", "Logarithmic loss axis")
 
 
 shape = panels.ready(controls.device, shape_of_f, name, constants)

@@ -20,6 +20,7 @@ from lib.measure.timing import times_as_fast
 from lib.routines.typed import check, parse, parse_shape
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed, understood
 
 AXES = ["None", "0", "1"]
@@ -30,12 +31,9 @@ controls = frame.begin(__doc__)
 
 def typed_name() -> batching.TypedBatchFunction:
     """What the visitor types, and the shape of each of its arguments for one example."""
-    f = typed("f =", "w @ x + b", "typed_batched", parse)
+    f = typed("f =", "typed_batched", parse)
     with st.container(horizontal=True):
-        texts = [
-            st.text_input(f"shape of {name}", SHAPES.get(name, "()"), key=f"shape_{name}", bind="query-params")
-            for name in f.arguments
-        ]
+        texts = [ask("shape_{}", f"shape of {name}", part=name, default=SHAPES.get(name, "()")) for name in f.arguments]
     shapes = tuple(understood(parse_shape, text) for text in texts)
     understood(check, f, shapes, controls.batch_size)
     return batching.TypedBatchFunction(f.text, shapes)
@@ -43,7 +41,7 @@ def typed_name() -> batching.TypedBatchFunction:
 
 left, right = st.columns([1, 1.4], gap="large")
 with left:
-    chosen = st.selectbox("Function", [*batching.FUNCTIONS, TYPED], key="batched", bind="query-params")
+    chosen = ask("batched", "Function", [*batching.FUNCTIONS, TYPED])
     name: batching.Name = typed_name() if chosen == TYPED else chosen
     function = batching.function_of(name)
     panels.source(*(() if chosen == TYPED else (function.fun,)), batching.batched)
@@ -52,13 +50,10 @@ with right:
     slug = function.fun.__name__
     with st.container(horizontal=True):
         axes = tuple(
-            st.selectbox(
-                f"in_axes of {argument.name}", AXES, AXES.index(str(axis)), key=f"{slug}_in_{argument.name}",
-                bind="query-params",
-            )
+            ask('{}_in_{}', f'in_axes of {argument.name}', AXES, part=(slug, argument.name), default=str(axis))
             for argument, axis in zip(function.arguments, function.in_axes, strict=True)
         )  # fmt: skip
-        out_axes = st.selectbox("out_axes", AXES, 1, key=f"{slug}_out", bind="query-params")
+        out_axes = ask("{}_out", "out_axes", AXES, part=slug)
     in_axes = tuple(None if axis == "None" else int(axis) for axis in axes)
     result_axis = None if out_axes == "None" else int(out_axes)
 
@@ -104,7 +99,7 @@ st.markdown(
 )
 with st.expander("The routine"):
     panels.source(batching.predict, batching.model_loss, batching.ensemble_step)
-log = st.toggle("Logarithmic loss axis", True, key="ensemble_log", bind="query-params")
+log = ask("ensemble_log", "Logarithmic loss axis")
 
 
 def draw_run(snapshot: Snapshot) -> list[charts.Shown]:

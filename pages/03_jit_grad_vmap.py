@@ -19,6 +19,7 @@ from lib.lessons.jit_grad_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, seed = min(controls.batch_size, regression.EXAMPLES), controls.seed
@@ -54,10 +55,8 @@ st.markdown(
     "batch size is too high for a larger one. With the mean it keeps its meaning."
 )
 with st.container(horizontal=True, vertical_alignment="center"):
-    reduction = st.segmented_control(
-        "Reduction", ["mean", "sum"], default="mean", required=True, key="reduction", bind="query-params"
-    )
-    log = st.toggle("Logarithmic loss axis", True, key="regression_log", bind="query-params")
+    reduction = ask("reduction", "Reduction", ["mean", "sum"], required=True)
+    log = ask("regression_log", "Logarithmic loss axis")
 optimum, lowest = regression.least_squares(seed)
 
 

@@ -20,6 +20,7 @@ from lib.live.run import Snapshot
 from lib.routines import networks, problem
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 from lib.ui.style import quantity
 
 controls = frame.begin(__doc__)
@@ -31,9 +32,7 @@ with settings:
     if dataset is None:
         raise frame.PageEnd
     task = view.choose_network(dataset, controls.batch_size)
-    stop_at = st.number_input(
-        "Stop at step", 1, 100_000_000, None, 1000, key="stop_at", bind="query-params", placeholder="never"
-    )
+    stop_at = ask("stop_at", "Stop at step", 1, 100000000, placeholder="never", step=1000)
 
 
 def numbers(snapshot: Snapshot) -> dict[str, str]:
@@ -47,11 +46,8 @@ def numbers(snapshot: Snapshot) -> dict[str, str]:
 with panel:
     charted = st.container()  # above the options of its charts
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        axis = st.segmented_control(
-            "Loss against", AXES, default="step", required=True, key="axis", bind="query-params",
-            format_func=drawn.AXIS_TITLES.__getitem__,
-        )  # fmt: skip
-        log = st.toggle("Logarithmic loss", True, key="training_log", bind="query-params")
+        axis = ask("axis", "Loss against", AXES, required=True, format_func=drawn.AXIS_TITLES.__getitem__)
+        log = ask("training_log", "Logarithmic loss")
     with charted:
         draw = drawn.draw_run(dataset, axis, log, view.pinned())
         run = live(task, controls, draw, stop_at=stop_at, extra_stats=numbers)

@@ -18,6 +18,7 @@ from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS
 from lib.live.run import Snapshot
 from lib.ui import charts, frame, panels, waiting
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 
@@ -46,7 +47,7 @@ st.markdown(
     + ", and that is the step. " * (not gradient.per_example and not gradient.own)
     + gradient.note
 )
-log = st.toggle("Logarithmic axis", key="lab_log", bind="query-params")
+log = ask("lab_log", "Logarithmic axis")
 
 
 def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
@@ -58,9 +59,9 @@ live(problem, controls, draw_run, pace="20")
 
 st.subheader("What did the order change?", anchor=False)
 OWN = "the stack above, and another"
-chosen = st.selectbox("Pair", [*COMPARISONS, OWN], key="pair", bind="query-params")
+chosen = ask("composition_pair", "Pair", [*COMPARISONS, OWN])
 if chosen == OWN:
-    text = st.text_input("The other stack", "jit(grad(f))", key="other_stack", bind="query-params")
+    text = ask("other_stack", "The other stack")
     subject, pair = function, view.read_pair(stack, text)
 else:
     comparison = COMPARISONS[chosen]

@@ -21,16 +21,20 @@ from lib.measure.stages import stages_and_value, take_stages
 from lib.routines import datasets
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size = controls.batch_size
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = st.selectbox("Routine", list(compilation.ROUTINES), key="routine", bind="query-params", width=320)
-    depth = st.select_slider(
-        "Depth of the network", [1, 2, 4, 8, 16], 2, key="compiled_depth", bind="query-params", width=320,
+    name = ask("routine", "Routine", list(compilation.ROUTINES), width=320)
+    depth = ask(
+        "compiled_depth",
+        "Depth of the network",
+        [1, 2, 4, 8, 16],
+        width=320,
         help="Hidden layers of the network that `train_step` trains. Another depth is another program.",
-    )  # fmt: skip
+    )
 
 st.subheader("Live: a program at work", anchor=False)
 st.markdown(
@@ -76,7 +80,7 @@ left, right = st.columns(2, gap="large")
 with left:
     st.markdown("**`static_argnames`: known while tracing.** A Python loop needs its bound as a number.")
     panels.source(compilation.sine_loop)
-    num_steps = st.number_input("n", 1, 50, 3, key="num_steps", bind="query-params", width=160)
+    num_steps = ask("num_steps", "n", 1, 50, width=160)
     panels.answer(compiled.draw_static, controls.device, compilation.static_report, num_steps)
     st.markdown(
         "**The persistent cache: for the next start.** Two new processes compile the same 600 sines, with "

@@ -21,23 +21,14 @@ from lib.lessons.pytrees.mistakes import MISTAKES
 from lib.routines import datasets
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, seed = controls.batch_size, controls.seed
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    depth = st.select_slider(
-        "Hidden layers", [1, 2, 4], 1, key="tree_depth", bind="query-params", width=240,
-        help="Each layer has two leaves, `w` and `b`.",
-    )  # fmt: skip
-    container = st.segmented_control(
-        "Held by",
-        list(pytrees.CONTAINERS),
-        default="list of dicts",
-        required=True,
-        key="container",
-        bind="query-params",
-    )
+    depth = ask("tree_depth", "Hidden layers", [1, 2, 4], width=240, help="Each layer has two leaves, `w` and `b`.")
+    container = ask("container", "Held by", list(pytrees.CONTAINERS), required=True)
 left, right = st.columns([1.15, 1], gap="large")
 with left:
     st.subheader("The parameters of a network, leaf by leaf", anchor=False)
@@ -45,7 +36,7 @@ with left:
     panels.answer(explore, controls.device, pytrees.leaf_report, container, depth, seed)
 with right:
     st.subheader("What can be done to a tree", anchor=False)
-    operation = st.selectbox("Operation", list(pytrees.OPERATIONS), key="operation", bind="query-params")
+    operation = ask("operation", "Operation", list(pytrees.OPERATIONS))
     panels.source(*pytrees.OPERATIONS[operation][1])
 
     def draw_operation(text: str) -> None:
@@ -90,7 +81,7 @@ with st.expander("The two steps"):
     )
 live(random_keys.Dropout(batch_size), controls, view.draw_dropout, name="dropout")
 
-if st.toggle("Take two steps of each under `jax.debug_key_reuse`", key="check_reuse", bind="query-params"):
+if ask("check_reuse", "Take two steps of each under `jax.debug_key_reuse`"):
     checked, code = st.columns(2, gap="large")
     with checked:
         panels.answer(view.draw_checks, controls.device, random_keys.checker_report)

@@ -21,6 +21,7 @@ from lib.routines import datasets
 from lib.routines.sgd import sgd
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size = controls.batch_size
@@ -31,7 +32,7 @@ st.markdown(
     f"A {common.NETWORK} network on two moons, by plain gradient descent. Every step of the run is a step of each library, "
     "all in one program. **Losses apart** is the largest difference from the plain pytree's loss so far."
 )
-log = st.toggle("Logarithmic loss axis", True, key="libraries_log", bind="query-params")
+log = ask("libraries_log", "Logarithmic loss axis")
 dataset = datasets.load(DATA, controls.seed)
 live(Libraries(names, batch_size), controls, view.draw_run(names, log), extra_stats=view.largest_difference)
 

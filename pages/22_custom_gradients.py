@@ -19,11 +19,12 @@ from lib.lessons.custom_gradients import routine as custom_gradients
 from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, device = controls.batch_size, controls.device
 
-name = st.selectbox("Pair", list(custom_gradients.PAIRS), key="pair", bind="query-params", width=480)
+name = ask("custom_gradients_pair", "Pair", list(custom_gradients.PAIRS), width=480)
 pair = custom_gradients.PAIRS[name]
 st.latex(pair.formula)
 for column, version, sources in zip(st.columns(2, gap="large"), custom_gradients.VERSIONS, pair.sources, strict=True):

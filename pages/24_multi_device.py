@@ -20,6 +20,7 @@ from lib.lessons.multi_device.mistakes import MISTAKES
 from lib.live.devices import CPUS
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 device, batch_size = controls.device, controls.batch_size
@@ -33,7 +34,7 @@ st.caption(
 view.show_refusal(task, device)
 
 st.subheader("Live: the same training, in each way", anchor=False)
-log = st.toggle("Logarithmic loss", True, key="sharding_log", bind="query-params")
+log = ask("sharding_log", "Logarithmic loss")
 live(task, controls, view.draw_run(task.ways, log), pace="20", extra_stats=view.difference)
 
 code, places = st.columns([1, 1.1], gap="large")

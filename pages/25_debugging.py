@@ -21,6 +21,7 @@ from lib.lessons.debugging.terminal import main as terminal_program
 from lib.lessons.debugging.terminal import step as terminal_step
 from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 data = debugging.noisy_sine(controls.seed)
@@ -32,10 +33,7 @@ st.markdown(
     "0.03 all goes well. Take 1, press Run, and when the run has diverged, **find the NaN**."
 )
 every = EVERY[
-    st.segmented_control(
-        "The step calls back", list(EVERY), default="every 10 steps", required=True, key="calls_back", bind="query-params",
-        help="`jax.debug.callback` is part of the program: another choice compiles another one.",
-    )
+    ask('calls_back', 'The step calls back', list(EVERY), required=True, help='`jax.debug.callback` is part of the program: another choice compiles another one.')
 ]  # fmt: skip
 ticket = view.ticket()
 watched = debugging.Watched(controls.batch_size, every, ticket)

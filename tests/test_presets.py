@@ -9,8 +9,9 @@ import pytest
 from support import train_steps
 from test_networks import in_double, numpy_forward, numpy_loss
 
-from lib.lessons.training.presets import DEFAULTS, PRESETS
+from lib.lessons.training.presets import PRESETS
 from lib.lessons.training.routine import OPTIMIZERS, Training
+from lib.lessons.training.view import DEFAULTS
 from lib.routines.datasets import NAMES, load
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
 

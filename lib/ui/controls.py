@@ -8,11 +8,10 @@ import jax
 import streamlit as st
 
 from lib.live.devices import devices
+from lib.ui.settings import ask
 
 BATCH_SIZES = [2**i for i in range(13)]
 LEARNING_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
-DEFAULT_BATCH_SIZE = 32
-DEFAULT_LEARNING_RATE = 0.03
 MAX_SEED = 9999
 
 
@@ -33,21 +32,26 @@ def shared_controls() -> Controls:
     """Batch size, learning rate, device and seed."""
     names = devices()
     with st.sidebar:
-        batch_size = st.select_slider(
-            "Batch size", BATCH_SIZES, DEFAULT_BATCH_SIZE, key="batch_size", bind="query-params",
+        batch_size = ask(
+            "batch_size",
+            "Batch size",
+            BATCH_SIZES,
             help="Examples in one step. Part of the shapes, so another batch size compiles another program.",
-        )  # fmt: skip
-        learning_rate = st.select_slider(
-            "Learning rate", LEARNING_RATES, DEFAULT_LEARNING_RATE, format_func=lambda x: f"{x:g}",
-            key="learning_rate", bind="query-params",
+        )
+        learning_rate = ask(
+            "learning_rate",
+            "Learning rate",
+            LEARNING_RATES,
+            format_func=lambda x: f"{x:g}",
             help="An argument of the compiled step: it changes while a run goes on, and nothing compiles.",
-        )  # fmt: skip
-        device = st.selectbox(
-            "Device", list(names), key="device", bind="query-params",
+        )
+        device = ask(
+            "device",
+            "Device",
+            list(names),
             help="Where arrays live and programs run. The CPU's devices are simulated on the same cores.",
-        )  # fmt: skip
-        seed = st.number_input(
-            "Seed", 0, MAX_SEED, 0, key="seed", bind="query-params",
-            help="The same seed gives the same data, the same start and the same run.",
-        )  # fmt: skip
+        )
+        seed = ask(
+            "seed", "Seed", 0, MAX_SEED, help="The same seed gives the same data, the same start and the same run."
+        )
     return Controls(int(batch_size), float(learning_rate), names[device], device, int(seed))

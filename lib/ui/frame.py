@@ -19,6 +19,7 @@ import streamlit as st
 from lib.ui import style, waiting
 from lib.ui.controls import Controls, shared_controls
 from lib.ui.panels import compile_log_panel
+from lib.ui.settings import PAGE
 
 PAGES = Path(__file__).parents[2] / "pages"
 SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
@@ -30,8 +31,7 @@ ICON = (
 )
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
 
-_page: ContextVar[str] = ContextVar("page", default="")
-"""The name of the page that is running inside the frame."""
+_controls: ContextVar[Controls] = ContextVar("controls")
 
 
 class PageEnd(Exception):
@@ -65,22 +65,22 @@ def run() -> None:
     page = st.navigation(_pages(), expanded=True)
     style.inject()
     controls = shared_controls()
-    st.session_state["_controls"] = controls
+    _controls.set(controls)
     waiting.begin()
-    token = _page.set(page.url_path or "home")
+    token = PAGE.set(page.url_path or "home")
     try:
         page.run()
     except PageEnd:
         pass  # the way to the other pages stands all the same
     finally:
-        _page.reset(token)
+        PAGE.reset(token)
     _footer(page.url_path)
     waiting.finish()
 
 
 def page_name() -> str:
     """Of the page that is running: its path in the address, `home` for the first."""
-    return _page.get()
+    return PAGE.get()
 
 
 def _footer(path: str) -> None:
@@ -104,7 +104,7 @@ def begin(docstring: str) -> Controls:
     Returns:
         The shared controls as they are set.
     """
-    if not _page.get():
+    if not PAGE.get():
         st.navigation(_pages())
         st.rerun()
     title, _, rest = inspect.cleandoc(docstring).partition("\n")
@@ -113,5 +113,4 @@ def begin(docstring: str) -> Controls:
     read_on = " · ".join(f"[{text}]({url})" for text, url in links)
     st.title(title, anchor=False)
     st.markdown(f"{idea.strip()} :small[Read on: {read_on}.]" if links else idea.strip())
-    controls: Controls = st.session_state["_controls"]
-    return controls
+    return _controls.get()

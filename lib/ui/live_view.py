@@ -14,6 +14,7 @@ from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.routines.problem import Problem, ProblemError
 from lib.ui import charts, frame, frames, push, waiting
 from lib.ui.controls import Controls
+from lib.ui.settings import ask
 from lib.ui.style import duration, quantity, stats
 
 TICKS_S = (0.25, 0.5, 2.0)
@@ -73,9 +74,7 @@ def live(
         st.button("Pause", key=f"{name}_pause", icon=":material/pause:", on_click=run.pause)
         st.button("Step", key=f"{name}_step", icon=":material/skip_next:", on_click=run.step)
         st.button("Reset", key=f"{name}_reset", icon=":material/replay:", on_click=run.reset)
-        chosen_pace = st.select_slider(
-            "Steps a second", list(PACES), pace, key=f"{name}_pace", bind="query-params", width=240
-        )
+        chosen_pace = ask("{}_pace", "Steps a second", list(PACES), part=name, default=pace, width=240)
     try:
         run.configure(Spec(problem, controls.device, controls.seed), controls.learning_rate, PACES[chosen_pace])
     except ProblemError as error:

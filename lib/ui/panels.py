@@ -20,6 +20,7 @@ from lib.measure.timing import Rows
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.ui import waiting
 from lib.ui.controls import Controls
+from lib.ui.settings import ask
 from lib.ui.style import duration, quantity, stats
 
 
@@ -134,12 +135,8 @@ def matching(text: str, wanted: str) -> list[str]:
 def text_view(name: str, texts: dict[str, str]) -> None:
     """One of several texts, and a search for the lines in which something occurs."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        shown = st.segmented_control(
-            "Text", list(texts), default=next(iter(texts)), required=True, key=f"{name}_text", bind="query-params"
-        )
-        wanted = st.text_input(
-            "Search", key=f"{name}_search", bind="query-params", max_chars=80, placeholder="a part of a line"
-        )
+        shown = ask("{}_text", "Text", list(texts), part=name, default=next(iter(texts)), required=True)
+        wanted = ask("{}_search", "Search", part=name, max_chars=80, placeholder="a part of a line")
     lines = matching(texts[shown], wanted)
     total = len(texts[shown].splitlines())
     st.caption(f"{len(lines):,} of {total:,} lines have “{wanted}” in them." if wanted else f"{total:,} lines.")
@@ -227,7 +224,7 @@ def steps(rows: tuple[tuple[str, str], ...]) -> None:
 
 def break_it(name: str, mistakes: dict[str, Mistake]) -> None:
     """Typical mistakes to provoke: JAX's own error or the wrong result, why, and the way to do it."""
-    chosen = st.selectbox("Mistake", list(mistakes), key=f"{name}_mistake", bind="query-params")
+    chosen = ask("{}_mistake", "Mistake", list(mistakes), part=name)
     sources(mistakes[chosen])
     key = f"{name}_broken"
     st.button("Break it", key=f"{name}_break", icon=":material/bolt:", on_click=_remember, args=(key, chosen))

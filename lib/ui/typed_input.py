@@ -10,6 +10,7 @@ import streamlit as st
 
 from lib.routines.typed import MAX_LENGTH, TextError
 from lib.ui import frame
+from lib.ui.settings import ask
 
 TYPED = "type your own"
 """The choice among functions that opens the input."""
@@ -17,13 +18,14 @@ TYPED = "type your own"
 T = TypeVar("T")
 
 
-def typed(label: str, default: str, key: str, read: Callable[[str], T]) -> T:
+def typed(label: str, key: str, read: Callable[[str], T]) -> T:
     """A text input, and what `read` makes of the text; without a sense the page ends here, with the reason.
 
     Args:
+        key: of `settings.SETTINGS`.
         read: raises TextError if it cannot.
     """
-    text = st.text_input(label, default, max_chars=MAX_LENGTH, key=key, bind="query-params")
+    text = ask(key, label, max_chars=MAX_LENGTH)
     return understood(read, text)
 
 

@@ -53,9 +53,9 @@ def steps_per_s(run: LiveRun, measurers: int) -> tuple[float, float]:
 
 
 def run() -> list[Figure]:
-    problem, dataset = default_problem()
+    problem, _ = default_problem()
     live = LiveRun(default_engine())
-    live.configure(Spec(problem, next(iter(devices().values())), 0, dataset.arrays, dataset.digest), LEARNING_RATE)
+    live.configure(Spec(problem, next(iter(devices().values())), 0), LEARNING_RATE)
     live.run()
     while live.look().step < 1000:
         time.sleep(LOOK_S)

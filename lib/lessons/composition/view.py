@@ -26,6 +26,7 @@ from lib.routines.typed import parse, parse_shape
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
+from lib.ui.settings import ask
 from lib.ui.style import duration, quantity
 from lib.ui.typed_input import TYPED, typed, understood
 
@@ -44,9 +45,7 @@ Traces = tuple[Traced, ...]
 def choose_function() -> ExampleFunction:
     """One of the functions, or one that the visitor types."""
     names = [*FUNCTIONS, TYPED]
-    name = st.selectbox(
-        "Function", names, names.index(DEFAULT_FUNCTION), key="lab_function", bind="query-params", on_change=_suit_stack
-    )
+    name = ask("lab_function", "Function", names, default=DEFAULT_FUNCTION, on_change=_suit_stack)
     if name == TYPED:
         return _typed_function()
     panels.source(FUNCTIONS[name].fun)
@@ -63,23 +62,25 @@ def _suit_stack() -> None:
 
 
 def _typed_function() -> ExampleFunction:
-    fun = typed("f =", "sin(x) * exp(-x**2 / s)", "lab_text", parse)
+    fun = typed("f =", "lab_text", parse)
     with st.container(horizontal=True):
         shapes = tuple(
             understood(
                 parse_shape,
-                st.text_input(
-                    f"Shape of {name}", "()", key=f"lab_shape_{name}", bind="query-params", max_chars=20, width=130
-                ),
+                ask("lab_shape_{}", f"Shape of {name}", part=name, max_chars=20, width=130),
             )
             for name in fun.arguments
         )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        shared = st.pills(
-            "Shared by all examples", list(fun.arguments), selection_mode="multi", default=list(fun.arguments)[1:],
-            key=f"lab_shared_{'_'.join(fun.arguments)}", bind="query-params",
-        )  # fmt: skip
-        positive = st.toggle("Positive inputs only", key="lab_positive", bind="query-params")
+        shared = ask(
+            "lab_shared_{}",
+            "Shared by all examples",
+            list(fun.arguments),
+            part="_".join(fun.arguments),
+            default=list(fun.arguments)[1:],
+            selection_mode="multi",
+        )
+        positive = ask("lab_positive", "Positive inputs only")
     return understood(composition.typed_function, fun.text, shapes, tuple(shared), positive)
 
 
@@ -89,7 +90,7 @@ def _typed_function() -> ExampleFunction:
 def build(function: ExampleFunction) -> Stack | None:
     """The stack as text, with buttons to change it; None as long as the text is none."""
     default = transforms.expression(composition.with_default_axes(FUNCTIONS[DEFAULT_FUNCTION], ("grad", "vmap", "jit")))
-    text = st.text_input("Stack: change it here, or with the buttons below", default, key="stack", bind="query-params")
+    text = ask("stack", "Stack: change it here, or with the buttons below", default=default)
     try:
         stack = transforms.parse(text)
     except StackError as error:
@@ -309,7 +310,7 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
         chosen = st.segmented_control(
             "Level", list(labels), default=list(labels)[-1], required=True, key=f"lab_level_{list(labels)[-1]}"
         )
-        view = st.segmented_control("Show", VIEWS, default="jaxpr", required=True, key="lab_view", bind="query-params")
+        view = ask("lab_view", "Show", VIEWS, required=True)
     traced = labels[chosen]
     if view == "jaxpr":
         st.html(_jaxpr(traced, traced.marks, traced.stack[-1].name if traced.stack else ""))

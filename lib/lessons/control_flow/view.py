@@ -26,6 +26,7 @@ from lib.measure.timing import summary, timed, times_as_fast
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
+from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = dict(zip(LOOPS, SERIES, strict=False))
@@ -57,14 +58,7 @@ def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
 
 def pairs(controls: Controls) -> None:
     """One kind at a time: the Python, what replaces it, and what became of both."""
-    name = st.segmented_control(
-        "Replaces Python's if, list, while, for",
-        list(REPLACEMENTS),
-        default="cond",
-        required=True,
-        key="pair",
-        bind="query-params",
-    )
+    name = ask("control_flow_pair", "Replaces Python's if, list, while, for", list(REPLACEMENTS), required=True)
     pair = REPLACEMENTS[name]
     python, lax = st.columns(2, gap="medium")
     with python:

@@ -18,6 +18,7 @@ from lib.live.run import LiveRun, Snapshot
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
+from lib.ui.settings import ask
 from lib.ui.style import TEST, TRAIN
 
 SHOWN = 160
@@ -112,9 +113,7 @@ def _draw_found(found: Found, step: Step) -> None:
 
 def tools(controls: Controls) -> None:
     """One tool at a time: its code, and what it says."""
-    name = st.segmented_control(
-        "Tool", list(TOOLS), default=next(iter(TOOLS)), required=True, key="debug_tool", bind="query-params"
-    )
+    name = ask("debug_tool", "Tool", list(TOOLS), default=next(iter(TOOLS)), required=True)
     tool = TOOLS[name]
     code, said = st.columns([1.15, 1], gap="medium")
     with code:
@@ -150,7 +149,7 @@ def _draw_terminal(text: str) -> None:
 
 def gallery() -> None:
     """All the mistakes at once: a press on one provokes it."""
-    chosen = st.pills("Provoke one", list(MISTAKES), key="gallery", bind="query-params")
+    chosen = ask("gallery", "Provoke one", list(MISTAKES))
     if chosen is None:
         st.caption("Press one: the wrong version and the mended one run side by side, on the server, for real.")
         return

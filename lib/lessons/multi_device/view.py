@@ -21,6 +21,7 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.routines.mistakes import Outcome
 from lib.ui import charts, panels
+from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, duration, quantity
 
 COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=True))
@@ -35,12 +36,15 @@ def choose_layout(device: jax.Device) -> Layout:
         f"{data} × {model}": (data, model) for data, model in sharding.mesh_shapes(jax.device_count(device.platform))
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        shape = st.selectbox(
-            "Mesh: data × model", list(shapes), key="mesh", bind="query-params", width=170,
+        shape = ask(
+            "mesh",
+            "Mesh: data × model",
+            list(shapes),
+            width=170,
             help="The devices in rows and columns. The names of the axes are ours; what they mean is what is cut along them.",
-        )  # fmt: skip
-        batch = st.selectbox("Batch", list(BATCH_AXES), key="batch_axes", bind="query-params", width=260)
-        hidden = st.selectbox("Parameters", list(HIDDEN_AXES), key="hidden_axis", bind="query-params", width=260)
+        )
+        batch = ask("batch_axes", "Batch", list(BATCH_AXES), width=260)
+        hidden = ask("hidden_axis", "Parameters", list(HIDDEN_AXES), width=260)
     return Layout(shapes[shape], BATCH_AXES[batch], HIDDEN_AXES[hidden])
 
 

@@ -18,6 +18,7 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
+from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, TRAIN, duration, quantity
 
 STATES = {
@@ -118,7 +119,7 @@ def key_tree(controls: Controls) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         # Widgets of changing choices would lose their value; the names stay, and those that are not there are told.
         name = st.selectbox("Key", list(place), key="key_of_tree", width=90)
-        number = st.number_input("Number to fold in", 0, 99, 0, key="fold_in_number", bind="query-params", width=170)
+        number = ask("fold_in_number", "Number to fold in", 0, 99, width=170)
         st.button(
             "split", key="key_split", on_click=_grow, args=(place[name], "split", 0), icon=":material/call_split:"
         )

@@ -20,6 +20,7 @@ from lib.live.run import Snapshot
 from lib.measure.timing import times_as_fast
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
+from lib.ui.settings import ask
 from lib.ui.style import SERIES, duration
 
 COLORS = dict(zip(LIBRARIES, (SERIES[7], SERIES[0], SERIES[1], SERIES[2], SERIES[3]), strict=True))
@@ -102,7 +103,7 @@ def code(names: tuple[str, ...], controls: Controls) -> None:
     for place, column in enumerate(st.columns(2, gap="medium")):
         with column:
             label = "Right" if place else "Left"
-            name = st.selectbox(label, names, min(place, len(names) - 1), key=f"library_{place}", bind="query-params")
+            name = ask("library_{}", label, names, part=place, default=names[min(place, len(names) - 1)])
             chosen.append(name)
             st.code(inspect.getsource(load(name)), language="python", height=620)
     st.markdown(

@@ -18,17 +18,18 @@ class Preset(NamedTuple):
     expect: str
 
 
-DEFAULTS: dict[str, Any] = {
-    "data": "circles",
-    "examples": "all",
-    "depth": 2,
-    "width": 8,
-    "activation": "tanh",
-    "initialisation": "scaled",
-    "optimizer": "Adam",
-    "batch_size": 32,
-    "learning_rate": 0.03,
-}
+SETS = (
+    "data",
+    "examples",
+    "depth",
+    "width",
+    "activation",
+    "initialisation",
+    "optimizer",
+    "batch_size",
+    "learning_rate",
+)
+"""What a preset sets: what it does not name goes back to its default."""
 
 PRESETS: dict[str, Preset] = {
     "seed network on a curve": Preset(

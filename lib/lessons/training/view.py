@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -13,6 +15,7 @@ from lib.live.run import LiveRun
 from lib.routines import datasets
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
 from lib.ui.controls import Controls
+from lib.ui.settings import SETTINGS, ask
 
 OWN = "your own CSV"
 EXAMPLES = ["all", "32", "64", "256"]
@@ -20,11 +23,14 @@ WIDTHS = [1, 2, 4, 8, 10, 16, 32, 64, 128]
 PIN_POINTS = 100
 
 
+DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in presets.SETS}
+
+
 def apply_preset() -> None:
     """Sets every control to what the chosen preset says, or else its default."""
     chosen = st.session_state.get("preset")
     if chosen in presets.PRESETS:
-        for name, value in (presets.DEFAULTS | presets.PRESETS[chosen].settings).items():
+        for name, value in (DEFAULTS | presets.PRESETS[chosen].settings).items():
             st.session_state[name] = value
 
 
@@ -37,7 +43,7 @@ def choose_preset() -> None:
     )  # fmt: skip
     if chosen is not None:
         preset = presets.PRESETS[chosen]
-        settings = presets.DEFAULTS | preset.settings
+        settings = DEFAULTS | preset.settings
         changed = [name for name, value in settings.items() if st.session_state.get(name, value) != value]
         st.caption(preset.expect + (f" (Changed since: {', '.join(changed)}.)" if changed else ""))
 
@@ -45,9 +51,9 @@ def choose_preset() -> None:
 def choose_data(controls: Controls) -> datasets.Dataset | None:
     """The data to train on, or None with a sentence that says what is missing."""
     with st.container(horizontal=True):
-        name = st.selectbox("Data", [*datasets.NAMES, OWN], key="data", bind="query-params", width=200)
+        name = ask("data", "Data", [*datasets.NAMES, OWN], width=200)
         if name != OWN:
-            examples = st.selectbox("Examples", EXAMPLES, key="examples", bind="query-params", width=110)
+            examples = ask("examples", "Examples", EXAMPLES, width=110)
             return datasets.load(name, controls.seed, None if examples == "all" else int(examples))
     return _own_data(controls.seed)
 
@@ -86,15 +92,18 @@ def _own_data(seed: int) -> datasets.Dataset | None:
 def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     """Depth, width, activation, initialisation and optimizer."""
     with st.container(horizontal=True):
-        depth = st.select_slider("Hidden layers", [0, 1, 2, 3, 4], 2, key="depth", bind="query-params", width=155)
-        width = st.select_slider("Units a layer", WIDTHS, 8, key="width", bind="query-params", width=155)
+        depth = ask("depth", "Hidden layers", [0, 1, 2, 3, 4], width=155)
+        width = ask("width", "Units a layer", WIDTHS, width=155)
     with st.container(horizontal=True):
-        activation = st.selectbox("Activation", list(ACTIVATIONS), key="activation", bind="query-params", width=150)
-        initialisation = st.selectbox(
-            "Initialisation", list(INITIALISATIONS), key="initialisation", bind="query-params", width=190,
-            help="; ".join(f"{name}: {text}" for name, text in INITIALISATIONS.items()),
-        )  # fmt: skip
-        optimizer = st.selectbox("Optimizer", list(OPTIMIZERS), 2, key="optimizer", bind="query-params", width=150)
+        activation = ask("activation", "Activation", list(ACTIVATIONS), width=150)
+        initialisation = ask(
+            "initialisation",
+            "Initialisation",
+            list(INITIALISATIONS),
+            width=190,
+            help="; ".join((f"{name}: {text}" for name, text in INITIALISATIONS.items())),
+        )
+        optimizer = ask("optimizer", "Optimizer", list(OPTIMIZERS), width=150)
     network = Network(dataset.features, dataset.outputs, depth, width, activation, initialisation)
     return Training(network, dataset.classes, dataset.picture, optimizer, batch_size, dataset)
 

@@ -1,0 +1,133 @@
+"""Everything that lives in the address, in one table: whose it is, what asks for it, what it is by default."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+PAGE: ContextVar[str] = ContextVar("page", default="")
+"""The name of the page that is running inside the frame: its path in the address, `home` for the first."""
+
+
+class Setting(NamedTuple):
+    """One value in the address.
+
+    Attributes:
+        page: the only page that has it; empty if all may.
+        widget: the function of Streamlit that asks for it.
+        default: None where it depends on what is offered: the first option, or what the call says.
+    """
+
+    page: str
+    widget: str
+    default: Any = None
+
+
+SETTINGS: dict[str, Setting] = {
+    # On every page.
+    "batch_size": Setting("", "select_slider", 32),
+    "device": Setting("", "selectbox"),
+    "learning_rate": Setting("", "select_slider", 0.03),
+    "seed": Setting("", "number_input", 0),
+    "{}_mistake": Setting("", "selectbox"),
+    "{}_pace": Setting("", "select_slider"),
+    "{}_search": Setting("", "text_input"),
+    "{}_text": Setting("", "segmented_control"),
+    # jit_grad
+    "descent_log": Setting("jit_grad", "toggle", False),
+    "function": Setting("jit_grad", "selectbox"),
+    "typed": Setting("jit_grad", "text_input", "sin(3 * x) + x**2 / 4"),
+    "typed_high": Setting("jit_grad", "number_input", 5.0),
+    "typed_low": Setting("jit_grad", "number_input", -5.0),
+    "variables_{}": Setting("jit_grad", "pills"),
+    "{}_{}": Setting("jit_grad", "number_input"),
+    # jit_vmap
+    "batched": Setting("jit_vmap", "selectbox"),
+    "typed_batched": Setting("jit_vmap", "text_input", "w @ x + b"),
+    "ensemble_log": Setting("jit_vmap", "toggle", True),
+    "shape_{}": Setting("jit_vmap", "text_input"),
+    "{}_in_{}": Setting("jit_vmap", "selectbox"),
+    "{}_out": Setting("jit_vmap", "selectbox", "0"),
+    # jit_grad_vmap
+    "reduction": Setting("jit_grad_vmap", "segmented_control", "mean"),
+    "regression_log": Setting("jit_grad_vmap", "toggle", True),
+    # training
+    "activation": Setting("training", "selectbox", "tanh"),
+    "axis": Setting("training", "segmented_control", "step"),
+    "data": Setting("training", "selectbox", "circles"),
+    "depth": Setting("training", "select_slider", 2),
+    "examples": Setting("training", "selectbox", "all"),
+    "initialisation": Setting("training", "selectbox", "scaled"),
+    "optimizer": Setting("training", "selectbox", "Adam"),
+    "stop_at": Setting("training", "number_input"),
+    "training_log": Setting("training", "toggle", True),
+    "width": Setting("training", "select_slider", 8),
+    # composition
+    "composition_pair": Setting("composition", "selectbox"),
+    "lab_function": Setting("composition", "selectbox"),
+    "lab_log": Setting("composition", "toggle", False),
+    "lab_positive": Setting("composition", "toggle", False),
+    "lab_shape_{}": Setting("composition", "text_input", "()"),
+    "lab_shared_{}": Setting("composition", "pills"),
+    "lab_text": Setting("composition", "text_input", "sin(x) * exp(-x**2 / s)"),
+    "lab_view": Setting("composition", "segmented_control", "jaxpr"),
+    "other_stack": Setting("composition", "text_input", "jit(grad(f))"),
+    "stack": Setting("composition", "text_input"),
+    # compilation
+    "compiled_depth": Setting("compilation", "select_slider", 2),
+    "num_steps": Setting("compilation", "number_input", 3),
+    "routine": Setting("compilation", "selectbox"),
+    # pytrees
+    "check_reuse": Setting("pytrees", "toggle", False),
+    "container": Setting("pytrees", "segmented_control", "list of dicts"),
+    "fold_in_number": Setting("pytrees", "number_input", 0),
+    "operation": Setting("pytrees", "selectbox"),
+    "tree_depth": Setting("pytrees", "select_slider", 1),
+    # state_libraries
+    "libraries_log": Setting("state_libraries", "toggle", True),
+    "library_{}": Setting("state_libraries", "selectbox"),
+    # custom_gradients
+    "custom_gradients_pair": Setting("custom_gradients", "selectbox"),
+    # control_flow
+    "control_flow_pair": Setting("control_flow", "segmented_control", "cond"),
+    # multi_device
+    "batch_axes": Setting("multi_device", "selectbox"),
+    "hidden_axis": Setting("multi_device", "selectbox"),
+    "mesh": Setting("multi_device", "selectbox"),
+    "sharding_log": Setting("multi_device", "toggle", True),
+    # debugging
+    "calls_back": Setting("debugging", "segmented_control", "every 10 steps"),
+    "debug_tool": Setting("debugging", "segmented_control"),
+    "gallery": Setting("debugging", "pills"),
+}
+"""By key; `{}` in a key stands for what tells a family of settings apart."""
+
+DEFAULT_ARGUMENT = {"segmented_control": "default", "pills": "default", "selectbox": "index"}
+
+
+def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None, **options: Any) -> Any:
+    """Asks for a setting, by its widget.
+
+    Args:
+        key: of `SETTINGS`.
+        offered: what the widget takes behind its label: the options, or the lowest and the highest number.
+        part: what stands for `{}` in the key; a tuple for several.
+        default: where the table has none. A number without one is empty at first.
+        options: further arguments of the widget.
+
+    Raises:
+        KeyError: the setting is not in the table, or is another page's.
+    """
+    setting = SETTINGS[key]
+    if setting.page and PAGE.get() and setting.page != PAGE.get():
+        raise KeyError(f"The setting {key!r} belongs to the page {setting.page!r}; give this one a name of its own.")
+    default = setting.default if default is None else default
+    parts = part if isinstance(part, tuple) else (part,)
+    if default is not None:
+        argument = DEFAULT_ARGUMENT.get(setting.widget, "value")
+        options[argument] = list(offered[0]).index(default) if argument == "index" else default
+    elif setting.widget == "number_input":
+        options["value"] = None
+    return getattr(st, setting.widget)(label, *offered, key=key.format(*parts), bind="query-params", **options)

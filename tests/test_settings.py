@@ -1,0 +1,52 @@
+"""`lib/ui/settings.py`: each key is one page's own, and each default is what a fresh page shows."""
+
+import re
+
+import pytest
+import streamlit as st
+from test_pages import FILES, open_page
+
+from lib.ui import frame, settings
+from lib.ui.settings import SETTINGS, ask
+
+WIDGETS = ("selectbox", "select_slider", "text_input", "number_input", "toggle", "pills", "segmented_control")
+
+
+def test_every_page_and_widget_of_the_table_exists() -> None:
+    pages = {"", *(file.stem[3:] for file in FILES)}
+    assert {setting.page for setting in SETTINGS.values()} <= pages
+    assert {setting.widget for setting in SETTINGS.values()} <= set(WIDGETS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_fresh_page_shows_the_defaults_of_the_table(file) -> None:
+    app = open_page(file.stem[3:])
+    shown = {}
+    for kind in WIDGETS:
+        for widget in app.get("button_group" if kind in ("pills", "segmented_control") else kind):
+            if widget.key and widget.key in SETTINGS:
+                shown[widget.key] = widget.value
+    assert {"batch_size", "learning_rate", "device", "seed"} <= set(shown)
+    for key, value in shown.items():
+        setting = SETTINGS[key]
+        assert setting.page in ("", file.stem[3:] if file != FILES[0] else "home")
+        if setting.default is not None:
+            assert (value[0] if isinstance(value, list) else value) == setting.default
+
+
+def test_another_page_s_setting_is_refused() -> None:
+    token = settings.PAGE.set("training")
+    try:
+        with pytest.raises(KeyError, match="belongs to the page 'jit_grad_vmap'"):
+            ask("reduction", "Reduction", ["mean", "sum"])
+    finally:
+        settings.PAGE.reset(token)
+
+
+def test_no_widget_is_bound_to_the_address_but_through_the_table() -> None:
+    folder = frame.PAGES.parent
+    files = [*folder.glob("pages/*.py"), *folder.glob("lib/**/*.py")]
+    bound = re.compile(r"st\.(\w+)\((?:[^()]|\([^()]*\))*bind=", re.DOTALL)
+    found = {(file.name, name) for file in files for name in bound.findall(file.read_text(encoding="utf-8"))}
+    assert {name for _, name in found} <= {"expander"}, "an expander tells by `.open` whether it is, and has no default"
+    assert hasattr(st, "expander")
