@@ -7,7 +7,7 @@ import streamlit as st
 from test_pages import FILES, open_page
 
 from lib.ui import frame, settings
-from lib.ui.settings import SETTINGS, ask
+from lib.ui.settings import SESSION, SETTINGS, ask
 
 WIDGETS = ("selectbox", "select_slider", "text_input", "number_input", "toggle", "pills", "segmented_control")
 
@@ -50,3 +50,16 @@ def test_no_widget_is_bound_to_the_address_but_through_the_table() -> None:
     found = {(file.name, name) for file in files for name in bound.findall(file.read_text(encoding="utf-8"))}
     assert {name for _, name in found} <= {"expander"}, "an expander tells by `.open` whether it is, and has no default"
     assert hasattr(st, "expander")
+
+
+def test_what_a_session_keeps_is_in_its_table() -> None:
+    folder = frame.PAGES.parent
+    files = [*folder.glob("pages/*.py"), *folder.glob("lib/**/*.py")]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "settings.py")
+    literal = re.findall(r'session_state(?:\[|\.\w+\(|\.pop, args=\()f?"(\w*(?:{\w+})?\w*)"', source)
+    made = re.findall(r'key = f?"(\w*(?:{[\w.]+})?\w*)"', source)
+    keys = {re.sub(r"{.*?}", "{}", key) for key in [*literal, *made]}
+    assert {"_pins", "_ticket", "_feed_{}", "problem_{}"} <= keys
+    settings_and_presses = {*SETTINGS, "preset"}
+    assert {key for key in keys if key not in settings_and_presses} <= {*SESSION}
+    assert not {*SETTINGS} & {*SESSION}

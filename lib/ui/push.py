@@ -7,6 +7,7 @@ served with these routes, or no frame comes through, pages draw their runs thems
 from __future__ import annotations
 
 import asyncio
+import functools
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ def routes() -> list[Any]:
     return list(_routes)
 
 
+@functools.cache
 def vega() -> str | None:
     """The script of Streamlit's own that loads Vega; None if this version of Streamlit has none."""
     folder = Path(st.__file__).parent / "static" / "static" / "js"

@@ -1,4 +1,4 @@
-"""Everything that lives in the address, in one table: whose it is, what asks for it, what it is by default."""
+"""What lives in the address and in a session, in two tables: whose it is, what asks for it, what it is by default."""
 
 from __future__ import annotations
 
@@ -103,6 +103,38 @@ SETTINGS: dict[str, Setting] = {
     "gallery": Setting("debugging", "pills"),
 }
 """By key; `{}` in a key stands for what tells a family of settings apart."""
+
+
+class Kept(NamedTuple):
+    """One value that a visitor's session keeps, beside what the widgets are set to.
+
+    Attributes:
+        page: the only page that has it; empty if all may.
+        what: what it is.
+    """
+
+    page: str
+    what: str
+
+
+SESSION: dict[str, Kept] = {
+    "_feed_{}": Kept("", "the `Feed` of a live run, and with it the run"),
+    "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
+    "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
+    "_push_failed": Kept("", "whether no frame has come through to this browser"),
+    "{}_broken": Kept("", "the mistake that was provoked last"),
+    "_pins": Kept("training", "loss curves that are kept in the chart, by name"),
+    "_pinned": Kept("training", "how many curves have been pinned"),
+    "_csv": Kept("training", "the visitor's own file, its table and the dataset made of it"),
+    "problem_{}": Kept("composition", "what is wrong with a number that was typed"),
+    "_jit_cache_{}": Kept("compilation", "the `JitCache` of the visitor's own function"),
+    "_key_tree": Kept("pytrees", "the `Tree` of keys that was grown"),
+    "_job": Kept("multi_device", "the `Job` of two processes, and the settings it was started with"),
+    "_ticket": Kept("debugging", "under which number the run's messages are kept"),
+    "_nan_step": Kept("debugging", "the `Step` that is looked into for a NaN"),
+    "_terminal": Kept("debugging", "whether the program in a terminal was asked for"),
+}
+"""By key, as `SETTINGS`."""
 
 DEFAULT_ARGUMENT = {"segmented_control": "default", "pills": "default", "selectbox": "index"}
 
