@@ -169,7 +169,7 @@ def test_the_page_trains_races_and_shows_every_pair():
     app = open_page("control_flow")
     assert sum("= cond" in element.proto.body for element in app.get("html")) == 1
     for name in REPLACEMENTS:
-        app.session_state["pair"] = name
+        app.session_state["control_flow_pair"] = name
         settle(app.run())
         assert any(text.value == REPLACEMENTS[name].about for text in app.markdown)
     press(app, "Step")
