@@ -20,6 +20,8 @@ WAIT_S = 0.12
 TICK_S = 0.05
 SPOKEN_S = 0.5
 """At least so often the script calls Streamlit, which ends it there if the visitor has pressed something."""
+SPARE = 3
+"""So many elements a state may have less than the one before."""
 ENDLESS_S = float("inf")
 """So long a script goes on for what may take for ever."""
 
@@ -65,6 +67,9 @@ class _Place:
     def _draw_in(self, target: Any, state: Any) -> None:
         with target:
             self._draw(state)
+            # What was drawn there before in this run, and was longer, would stay below.
+            for _ in range(SPARE if self._hole is not None else 0):
+                st.empty()
 
 
 _places: ContextVar[list[_Place]] = ContextVar("places")

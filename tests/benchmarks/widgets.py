@@ -37,7 +37,7 @@ class Change(NamedTuple):
     opened_by: str = ""
 
 
-CHART = '[data-testid="stVegaLiteChart"]'
+CHART = ".live canvas"
 SEED_UP = '[data-testid="stSidebar"] [data-testid="stNumberInputStepUp"]'
 CHANGES_OF_PAGES = [
     Change("", "Seed to the picture of the data", SEED_UP, f"{CHART}"),

@@ -324,7 +324,7 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
             if reports[0] is None:
                 return
             if view == "Compiled":
-                panels.stages_view("lab", reports[0].stages)
+                panels.stages_view("lab_compiled", reports[0].stages)
             else:
                 _value(traced, reports[0])
 
