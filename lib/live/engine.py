@@ -304,11 +304,6 @@ class Engine:
         else:
             future.set_result(turn.result())
 
-    @property
-    def measuring(self) -> bool:
-        """Whether a slice of a measurement is being taken: everything else waits."""
-        return self._quiet.measuring
-
     def close(self) -> None:
         """Ends all threads. What stands in a queue is still done, and what waits in the background is cancelled."""
         for beside in (self._background, self._analysts):

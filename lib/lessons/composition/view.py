@@ -31,10 +31,6 @@ from lib.ui.style import duration, quantity
 from lib.ui.typed_input import TYPED, typed, understood
 
 DEFAULT_FUNCTION = "squared loss"
-TICK_S = 0.3
-WAIT_S = 0.6
-"""A script waits for jaxprs as long, which are there much sooner as a rule: without them it would have to take the rest
-of the page away, and everything would jump."""
 
 Traces = tuple[Traced, ...]
 
