@@ -98,12 +98,12 @@ def _scan(text: str) -> None:
         place = end
 
 
-_reading = threading.Lock()
+parser_lock = threading.Lock()
 
 
 def expression_tree(text: str) -> ast.expr:
     """Python's tree of an expression. One thread at a time: two at once can make Python 3.11 raise a SystemError."""
-    with _reading:
+    with parser_lock:
         return ast.parse(text, mode="eval").body
 
 
