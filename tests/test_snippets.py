@@ -4,11 +4,15 @@ import importlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from conftest import ROOT
 from jaxtyping import Array, Float
 
-from lib.routines.snippets import WIDTH, printed, source
+from lib.routines.snippets import WIDTH, printed, source, written
+from lib.routines.typed import parse
 
 MODULES = {
     file.parent.name: f"lib.lessons.{file.parent.name}.snippet"
@@ -56,3 +60,36 @@ def test_a_piece_of_code_runs_when_pasted_and_prints_what_the_page_shows(lesson,
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip(), "it prints nothing"
     assert ran.stdout.rstrip() == printed(code)
+
+
+WRITTEN = {
+    "sin(3 * x) + x**2 / 4": "jnp.sin(3.0 * x) + x**2 / 4.0",
+    "a * (x - y) ** -2": "a * (x - y)**-2",
+    "-x ** 2 - (y - x)": "-x**2 - (y - x)",
+    "(-x) ** 2": "(-x)**2",
+    "x ** y ** 2": "x ** (y**2)",
+    "(x ** y) ** 2": "(x ** y)**2",
+    "2 ** -x + (-2) ** 2 * x": "2.0 ** (-x) + 4.0 * x",
+    "x / (y / 2) / 3 - -x": "x / (y / 2.0) / 3.0 - -x",
+    "where((x > 0) & ~(y < 1), x, -1)": "jnp.where(jnp.logical_and(x > 0.0, jnp.logical_not(y < 1.0)), x, -1.0)",
+    "(x > 1) * 2 + (x + y > 0)": "jnp.where(x > 1.0, 1.0, 0.0) * 2.0 + jnp.where(x + y > 0.0, 1.0, 0.0)",
+    "softplus(x) * erf(y) + cos(pi * x) * e": "jax.nn.softplus(x) * jax.scipy.special.erf(y) + jnp.cos(jnp.pi * x) * jnp.e",
+    "x % 2 - y % (x + 3)": "x % 2.0 - y % (x + 3.0)",
+    "sum(w @ x, axis=0) + w[0, 1:, None][0]": "jnp.sum(w @ x, axis=0) + w[0, 1:, None][0]",
+    "norm(stack(w[0], w[1] ** 0.5), axis=1)[::2]": "jnp.linalg.norm(jnp.stack([w[0], w[1] ** 0.5]), axis=1)[::2]",
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_typed_function_is_written_as_code_that_computes_the_same(text):
+    function = parse(text)
+    code = written(function, tuple(reversed(function.arguments)))
+    head, body = code.split("\n    return ")
+    assert body == WRITTEN[text] and head == f"def f({', '.join(reversed(function.arguments))}):"
+    namespace = {"jax": jax, "jnp": jnp}
+    exec(code, namespace)
+    rng = np.random.default_rng(0)
+    shapes = {"w": (2, 3), "x": (3,)} if "w" in function.arguments else {}
+    for _ in range(5):
+        values = {a: jnp.float32(rng.uniform(0.1, 2, shapes.get(a, ()))) for a in function.arguments}
+        np.testing.assert_allclose(jax.jit(namespace["f"])(**values), jax.jit(function)(*values.values()), rtol=1e-6)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import math
 import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from lib.routines.expressions import FUNCTIONS, Apply, Argument, Index, Node, Number, TypedFunction
 from lib.routines.typed import parser_lock
 
 WIDTH = 88
@@ -73,3 +75,70 @@ def printed(code: str) -> str:
 
     exec(compile(code, "snippet.py", "exec"), {"__name__": "__main__", "print": to_page})
     return out.getvalue().rstrip()
+
+
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2, "@": 2, "neg": 3, "**": 4}
+"""How tightly operators bind; comparisons bind least, names and calls most."""
+_LOOSE, _TIGHT = 0, 5
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+_LOGIC = {"&": "logical_and", "|": "logical_or", "~": "logical_not"}
+_MODULES = dict.fromkeys(("softmax", "logsumexp", "sigmoid", "relu", "softplus", "silu"), "jax.nn") | {
+    "norm": "jnp.linalg",
+    "erf": "jax.scipy.special",
+}
+"""Where a function of the language is, if not in `jnp`."""
+
+
+def written(function: TypedFunction, arguments: tuple[str, ...] | None = None, name: str = "f") -> str:
+    """A typed function as one would write it in JAX, from its tree: nothing of the visitor's text is in it as it came.
+
+    Args:
+        arguments: its own in another order.
+    """
+    return f"def {name}({', '.join(arguments or function.arguments)}):\n    return {_expression(function.tree)[0]}"
+
+
+def _expression(node: Node) -> tuple[str, int]:
+    """The code of a node, and how tightly its outermost operator binds."""
+    match node:
+        case Number(value):
+            constant = {math.pi: "jnp.pi", math.e: "jnp.e"}.get(abs(value), repr(abs(value)))
+            return (f"-{constant}", _BINDS["neg"]) if math.copysign(1, value) < 0 else (constant, _TIGHT)
+        case Argument(name):
+            return name, _TIGHT
+        case Index():
+            return f"{_bound(node.value, _TIGHT)}[{', '.join(map(_index_part, node.index))}]", _TIGHT
+        case Apply("**", (base, Number(power))) if power.is_integer():
+            return f"{_bound(base, _TIGHT)}**{int(power)}", _BINDS["**"]
+        case Apply("**", (base, power)):
+            return f"{_bound(base, _TIGHT)} ** {_bound(power, _TIGHT)}", _BINDS["**"]
+        case Apply("neg", (operand,)):
+            return f"-{_bound(operand, _BINDS['**'])}", _BINDS["neg"]
+        case Apply(name, (left, right)) if name in _BINDS:
+            binds = _BINDS[name]
+            return f"{_bound(left, binds)} {name} {_bound(right, binds + 1)}", binds
+        case Apply(name, (left, right)) if name in _COMPARISONS:
+            return f"{_bound(left, _LOOSE + 1)} {name} {_bound(right, _LOOSE + 1)}", _LOOSE
+        case Apply(name, args, axis):
+            values = ", ".join(_expression(arg)[0] for arg in args)
+            if name in _LOGIC:
+                return f"jnp.{_LOGIC[name]}({values})", _TIGHT
+            assert name in FUNCTIONS
+            if name == "stack":
+                values = f"[{values}]"
+            keyword = "" if axis is None else f", axis={axis}"
+            return f"{_MODULES.get(name, 'jnp')}.{name}({values}{keyword})", _TIGHT
+    raise TypeError(node)
+
+
+def _bound(node: Node, binds: int) -> str:
+    """The code of a node, in brackets if its operator binds less tightly than this."""
+    code, own = _expression(node)
+    return code if own >= binds else f"({code})"
+
+
+def _index_part(part: int | tuple[int | None, int | None, int | None] | None) -> str:
+    if not isinstance(part, tuple):
+        return str(part)
+    start, stop, step = ("" if end is None else str(end) for end in part)
+    return f"{start}:{stop}" + (f":{step}" if step else "")
