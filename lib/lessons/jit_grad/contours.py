@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 
 def levels_of(values: Float[np.ndarray, "rows columns"], count: int) -> Float[np.ndarray, " levels"]:
@@ -70,7 +70,22 @@ def _places(sides: list[int], values: Float[np.ndarray, "rows columns"], level: 
 
 
 def thinned(lines: list[np.ndarray], most: int) -> list[np.ndarray]:
-    """Every so many points of each line, its ends among them, so that all lines together have about `most`."""
-    every = max(1, -(-sum(map(len, lines)) // most))
-    kept: list[Int[np.ndarray, " kept"]] = [np.unique([*range(0, len(line), every), len(line) - 1]) for line in lines]
-    return [line[places] for line, places in zip(lines, kept, strict=True)]
+    """Points of each line, its ends among them, so that all lines together have at most `most`.
+
+    A small closed line keeps its shape as long as there is room; of too many lines the shortest are left out.
+    """
+    total = sum(map(len, lines))
+    every, fewest = max(1, -(-total // most)), 8
+    while True:
+        kept = []
+        for line in lines:
+            apart = max(1, min(every, len(line) // fewest))
+            kept.append(line[np.unique([*range(0, len(line), apart), len(line) - 1])])
+        if sum(map(len, kept)) <= most:
+            return kept
+        if every > total:
+            break
+        every, fewest = 2 * every, 1
+    order = np.argsort([-len(line) for line in lines], kind="stable")
+    chosen = order[np.cumsum([len(kept[k]) for k in order]) <= most]
+    return [line if k in chosen else line[:0] for k, line in enumerate(kept)]

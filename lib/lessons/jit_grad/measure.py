@@ -11,5 +11,6 @@ from lib.measure.timing import Rows, profile_rows
 
 def gradient_phases(device: jax.Device, name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> Rows:
     """`jit(grad(f))` by phases, and `grad(f)` without `jit`."""
-    args = jax.device_put((np.array(point, np.float32), tuple(np.float32(c) for c in constants)), device)
-    yield from profile_rows(jax.grad(function_of(name).at), args, "jit(grad(f))", "grad(f)")
+    function = function_of(name)
+    args = jax.device_put(tuple(np.float32(x) for x in (*point, *constants)), device)
+    yield from profile_rows(jax.grad(function.fun, argnums=function.argnums), args, "jit(grad(f))", "grad(f)")
