@@ -123,7 +123,7 @@ panels.follow(
         "Code": code,
         "Value": value,
         "Timings": timings,
-        "Inside": lambda: panels.inside("grad", controls, "jit(grad(f))", descent.gradient, name),
+        "Inside": lambda: panels.inside("grad", controls, "jit(grad(f))", descent.gradient_as_shown, name),
         "Notice": NOTICE,
         "Break it": lambda: panels.break_it("grad", MISTAKES),
     },

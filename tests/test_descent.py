@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import train_steps
 
-from lib.lessons.jit_grad import view
+from lib.lessons.jit_grad import snippet, view
 from lib.lessons.jit_grad.contours import contour, thinned
 from lib.lessons.jit_grad.functions import FUNCTIONS, Sides, TypedScalarFunction, function_of
 from lib.lessons.jit_grad.routine import (
@@ -21,6 +21,7 @@ from lib.lessons.jit_grad.routine import (
     compiled_gradient,
     curve,
     descent_step,
+    gradient_as_shown,
     gradient_report,
     landscape,
     surface,
@@ -335,3 +336,15 @@ def test_the_words_at_a_kink_name_both_slopes_or_the_jump():
     assert "`grad` gives 1 here: a convention" in view.kink_in_words("x", Sides(-1.0, 1.0), 1.0)
     assert "jumps" in view.kink_in_words("x", Sides(1e7, 0.0), 0.0)
     assert "not finite" in view.kink_in_words("x", Sides(np.nan, 2.0), np.inf)
+
+
+@pytest.mark.parametrize("name", ["double well", "squared difference", "Himmelblau"])
+def test_what_is_looked_into_is_the_code_that_is_shown(name):
+    fun, values = gradient_as_shown(name)
+    function, namespace = FUNCTIONS[name], {}
+    exec(snippet.snippet(name, function.point, constants_of(name), 0.01), namespace)
+    assert values == (*function.point, *constants_of(name))
+    pasted = jax.make_jaxpr(jax.grad(namespace[function.fun.__name__], argnums=function.argnums))(*values)
+    assert str(jax.make_jaxpr(fun)(*values)) == str(pasted)
+    assert ("argnums=(0, 1)" in snippet.line(name)) == (name == "Himmelblau")
+    assert ("in_axes=(0, None)" in snippet.line(name)) == (name == "squared difference")

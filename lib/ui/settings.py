@@ -36,7 +36,6 @@ SETTINGS: dict[str, Setting] = {
     "{}_search": Setting("", "text_input"),
     "{}_text": Setting("", "segmented_control"),
     # jit_grad
-    "descent_log": Setting("jit_grad", "toggle", False),
     "function": Setting("jit_grad", "selectbox", "double well"),
     "typed": Setting("jit_grad", "text_input", "sin(3 * x) + x**2 / 4"),
     "typed_high": Setting("jit_grad", "number_input", 5.0),
@@ -46,7 +45,7 @@ SETTINGS: dict[str, Setting] = {
     # jit_vmap
     "batched": Setting("jit_vmap", "selectbox"),
     "typed_batched": Setting("jit_vmap", "text_input", "w @ x + b"),
-    "ensemble_log": Setting("jit_vmap", "toggle", True),
+    "in_axes_{}": Setting("jit_vmap", "segmented_control", "None"),
     "shape_{}": Setting("jit_vmap", "text_input"),
     "{}_in_{}": Setting("jit_vmap", "selectbox"),
     "{}_out": Setting("jit_vmap", "selectbox", "0"),
@@ -122,7 +121,7 @@ SESSION: dict[str, Kept] = {
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
-    "_read_{}": Kept("", "the last text of an input that had a sense"),
+    "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
     "{}_broken": Kept("", "the mistake that was provoked last"),
     "_pins": Kept("training", "loss curves that are kept in the chart, by name"),
     "_pinned": Kept("training", "how many curves have been pinned"),

@@ -28,14 +28,22 @@ def typed(label: str, key: str, read: Callable[[str], T]) -> T:
         read: raises TextError if it cannot.
     """
     text = ask(key, label, max_chars=MAX_LENGTH)
+    return kept(key, lambda: read(text), lambda: read(SETTINGS[key].default))
+
+
+def kept(key: str, make: Callable[[], T], first: Callable[[], T]) -> T:
+    """What `make` gives. If it raises TextError, the reason is shown, and the last value that it gave stays.
+
+    Args:
+        key: tells this input from others.
+        first: gives a value if there is no last one.
+    """
     last = f"_read_{key}"
     try:
-        found = read(text)
+        st.session_state[last] = make()
     except TextError as error:
         refused(error)
-        return read(st.session_state.get(last, SETTINGS[key].default))
-    st.session_state[last] = text
-    return found
+    return st.session_state[last] if last in st.session_state else first()  # type: ignore[no-any-return]
 
 
 def understood(read: Callable[..., T], *args: object) -> T:

@@ -223,3 +223,9 @@ def gradient(name: Name) -> Made:
     function = function_of(name)
     values = (*function.point, *function.constants.values())
     return jax.grad(function.fun, argnums=function.argnums), tuple(np.float32(x) for x in values)
+
+
+def gradient_as_shown(name: Name) -> Made:
+    """`gradient` at Python's numbers, as in the code that the page shows."""
+    fun, values = gradient(name)
+    return fun, tuple(map(float, values))
