@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from lib.lessons.jit_grad.contours import contour, levels_of, thinned
 from lib.lessons.jit_grad.functions import Name, central_difference, function_of, kinks
@@ -21,6 +21,8 @@ DRAWN = 64
 """Points in the picture, at the most: a frame has to stay below 10 kB."""
 WAY = 24
 """Places of a point's way that are kept."""
+SPACING = 0.02
+"""How far they are apart at least, as a part of the domain: else the way of a slow point would be one spot."""
 ROWS = 40
 """Of the grid from which contour lines are made."""
 WIDER = 1.5
@@ -62,29 +64,18 @@ def descent_step(f, points: Float[Array, "batch variables"], constants, learning
     return points - learning_rate * jnp.stack(grads, axis=1), values
 
 
-class Way(NamedTuple):
-    """Where some points have been since the start, in bounded memory: every `every`-th step, doubled when full.
-
-    Attributes:
-        places: NaN where nothing is kept yet.
-    """
-
-    places: Float[Array, "way points variables"]
-    every: Int[Array, ""]
+def start_of_way(points: Float[Array, "points variables"]) -> Float[Array, "way points variables"]:
+    """The way of points that have not moved yet: places that they have come through, the last one last; the others are
+    NaN."""
+    return jnp.full((WAY, *points.shape), jnp.nan).at[-1].set(points)
 
 
-def start_of_way(points: Float[Array, "points variables"]) -> Way:
-    """The way of points that have not moved yet."""
-    return Way(jnp.full((WAY, *points.shape), jnp.nan).at[0].set(points), jnp.int32(1))
-
-
-def further(way: Way, points: Float[Array, "points variables"], step: Int[Array, ""]) -> Way:
-    """A way on which the points have come to another place with this step."""
-    full = step // way.every >= WAY
-    half = jnp.concatenate([way.places[::2], jnp.full_like(way.places[1::2], jnp.nan)])
-    places, every = jnp.where(full, half, way.places), jnp.where(full, 2 * way.every, way.every)
-    kept = places.at[step // every].set(points)
-    return Way(jnp.where(step % every == 0, kept, places), every)
+def further(
+    way: Float[Array, "way points variables"], points: Float[Array, "points variables"], spacing: float
+) -> Float[Array, "way points variables"]:
+    """The way of points that have moved on. A place is kept if it is so far from the one before."""
+    moved = jnp.linalg.norm(points - way[-1], axis=1) >= spacing
+    return jnp.where(moved[:, None], jnp.concatenate([way[1:], points[None]]), way)
 
 
 @dataclass(frozen=True)
@@ -118,23 +109,24 @@ class Descent:
         return new_state({"points": points}, key)._replace(opt_state=start_of_way(points[:CURVES]))
 
     def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
-        points, values = descent_step(function_of(self.function).fun, state.params["points"], data, learning_rate)
+        function = function_of(self.function)
+        points, values = descent_step(function.fun, state.params["points"], data, learning_rate)
         metrics = {
             "loss": values.mean(),
             "lowest": values.min(),
             "highest": values.max(),
             "each": values[:CURVES],
         }
-        step = state.step + 1
-        way = further(state.opt_state, points[:CURVES], step)
-        return state._replace(params={"points": points}, opt_state=way, step=step), metrics
+        low, high = function.domain
+        way = further(state.opt_state, points[:CURVES], SPACING * (high - low))
+        return state._replace(params={"points": points}, opt_state=way, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> Observed:
         """The points, their values and gradients, and the way of some of them, which ends where they are."""
         points = state.params["points"][:DRAWN]
         at = partial(function_of(self.function).at, constants=data)
         f, grads = jax.vmap(at), jax.vmap(jax.grad(at))(points)
-        way = jnp.concatenate([state.opt_state.places, points[None, :CURVES]])
+        way = jnp.concatenate([state.opt_state, points[None, :CURVES]])
         picture = {"points": points, "values": f(points), "grads": grads, "way": way, "heights": jax.vmap(f)(way)}
         return Observed(metrics={}, picture=picture)
 

@@ -129,6 +129,7 @@ def descent(
         nothing = {name: np.empty(0, np.float32) for name in ("x", "f", "x1", "f1", "x2", "f2")}
         return charts.chart(spec, title, width, curve=curve, points=nothing, ways={"x": [], "f": []})
     low, high = np.nanmin(drawn["f"]), np.nanmax(drawn["f"])
+    low -= 0.02 * (high - low)  # the lowest point lies between two samples of the curve
     x, f, slope = picture["points"][:, 0], picture["values"], picture["grads"][:, 0]
 
     def inside(values: np.ndarray) -> np.ndarray:
