@@ -20,6 +20,7 @@ from lib.lessons.jit_grad.functions import FUNCTIONS, Name, TypedScalarFunction,
 from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.lessons.jit_grad.snippet import line, snippet
 from lib.live.run import Snapshot
+from lib.routines.snippets import source
 from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
@@ -85,7 +86,7 @@ def code() -> None:
         panels.snippet(snippet(name, function.point, constants, controls.learning_rate), controls)
     with all_points:
         st.markdown("One step of the run above: `vmap` takes all points at once, and `jit` compiles the whole step.")
-        panels.source(descent.descent_step)
+        st.code(source(descent.descent_step), wrap_lines=True)
 
 
 def value() -> None:

@@ -40,7 +40,7 @@ inputs, targets = batching.shown_data(problem)
 def draw(snapshot: Snapshot) -> list[charts.Shown]:
     preds = snapshot.picture["preds"] if snapshot.picture else None
     return [
-        view.fits(inputs, targets, preds, controls.batch_size, width=1 / 3),
+        view.fits(inputs, targets, preds, problem, width=1 / 3),
         charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, width=1 / 3),
     ]
 
@@ -86,19 +86,11 @@ def code() -> None:
 
 def rows() -> None:
     name, in_axes, out_axes = choose()
-    count = batching.shown_size(name)
-    calls = code_of.calls(name, in_axes)
-
-    def draw_rows(mapped: batching.Mapped) -> None:
-        view.draw_mapped(mapped, calls)
-        if not mapped.error:
-            left, right = st.columns([1.2, 1], gap="large")
-            with left:
-                panels.snippet(code_of.rows(name, in_axes, out_axes), controls)
-            with right:
-                view.draw_jaxprs(mapped)
-
-    panels.answer(draw_rows, controls.device, batching.try_axes, name, in_axes, out_axes, count)
+    calls, text = code_of.calls(name, in_axes), code_of.rows(name, in_axes, out_axes)
+    panels.answer(
+        lambda mapped: view.draw_mapped(mapped, calls, text), controls.device,
+        batching.try_axes, name, in_axes, out_axes, batching.shown_size(name),
+    )  # fmt: skip
 
 
 def timings() -> None:

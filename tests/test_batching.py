@@ -261,7 +261,7 @@ def test_the_chart_of_many_models_is_small_and_says_how_many_there_are(own_targe
     problem = Ensemble(1024, own_targets)
     inputs, targets = batching.shown_data(problem)
     preds = np.zeros((CURVES, EXAMPLES), np.float32)
-    chart = view.fits(inputs, targets, preds, 1024)
+    chart = view.fits(inputs, targets, preds, problem)
     assert chart.spec["title"].startswith("16 of 1,024 models")
     assert sum(table.nbytes for table in chart.data.values()) < 9_000
 

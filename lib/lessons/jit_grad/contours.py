@@ -75,7 +75,7 @@ def thinned(lines: list[np.ndarray], most: int) -> list[np.ndarray]:
     A small closed line keeps its shape as long as there is room; of too many lines the shortest are left out.
     """
     total = sum(map(len, lines))
-    every, fewest = max(1, -(-total // most)), 8
+    every, fewest = max(1, -(-total // most)), 12
     while True:
         kept = []
         for line in lines:

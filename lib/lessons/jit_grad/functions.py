@@ -210,6 +210,11 @@ def function_of(name: Name) -> ScalarFunction:
     )  # fmt: skip
 
 
+def called(name: Name) -> str:
+    """The function as code: its name, or what was typed."""
+    return FUNCTIONS[name].fun.__name__ if isinstance(name, str) else name.text
+
+
 def formulas(text: str, variables: tuple[str, ...]) -> tuple[str | None, ...]:
     """LaTeX of a typed function and of its derivatives, None where there is no formula that fits on a page."""
     found = [symbolic.derivative(text, variable) for variable in variables]

@@ -27,7 +27,7 @@ ROWS = 40
 """Of the grid from which contour lines are made."""
 WIDER = 1.5
 """How much wider than its domain a function of two variables is shown, for charts that are wider than high."""
-LEVELS, MAX_CONTOUR_POINTS = 10, 450
+LEVELS, MAX_CONTOUR_POINTS = 10, 500
 
 
 @lru_cache(maxsize=64)

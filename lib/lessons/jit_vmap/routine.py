@@ -292,7 +292,6 @@ def predict(params, x):
 
 
 def model_loss(params, inputs: Float[Array, " examples"], targets: Float[Array, " examples"]):
-    """Mean squared error of one model."""
     preds = jax.vmap(predict, in_axes=(None, 0))(params, inputs)
     return ((preds - targets) ** 2).mean()
 
@@ -305,13 +304,8 @@ def train_step(params, inputs, targets, learning_rate):
 
 def init(key):
     """The start of one model."""
-    k1, k2, k3 = jax.random.split(key, 3)
-    return {
-        "w1": 3.0 * jax.random.normal(k1, (8,)),
-        "b1": jax.random.normal(k2, (8,)),
-        "w2": jax.random.normal(k3, (8,)) / jnp.sqrt(8.0),
-        "b2": jnp.float32(0.0),
-    }
+    w1, b1, w2 = jax.random.normal(key, (3, 8))
+    return {"w1": 3.0 * w1, "b1": b1, "w2": w2 / jnp.sqrt(8.0), "b2": jnp.float32(0.0)}
 
 
 def sine_data(batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:

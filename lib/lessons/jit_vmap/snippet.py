@@ -108,11 +108,13 @@ def rows(name: Name, in_axes: tuple[int | None, ...], out_axes: int | None) -> s
         "",
         *(f"{argument} = {_array(name, argument, value.shape)}" for argument, value in zip(names, values, strict=True)),
         "",
-        f"rows = [{_call(name, in_axes)} for i in range({count})]  # a loop: {count} calls",
+        f"# A loop: {count} calls.",
+        f"rows = [{_call(name, in_axes)} for i in range({count})]",
         f"print({stacked})",
         "",
-        f"batched = jax.jit(jax.vmap({called}, {axes}))",
-        f"print(batched({', '.join(names)}))  # one call",
+        "# No loop: one call.",
+        f"batched = jax.vmap({called}, {axes})",
+        f"print(jax.jit(batched)({', '.join(names)}))",
     ]
     return "\n".join(lines)
 

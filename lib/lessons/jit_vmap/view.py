@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.jit_vmap.routine import CURVES, MAX_LOOP, RIVALS, Mapped
+from lib.lessons.jit_vmap.routine import CURVES, MAX_LOOP, RIVALS, Ensemble, Mapped
 from lib.measure.timing import Record, times_as_fast
 from lib.ui import charts
 from lib.ui.style import SERIES, TEST, TRAIN
@@ -20,12 +20,12 @@ MAX_CELLS = 80
 
 
 @cache
-def _fits_spec(title: str, models: int, own_targets: bool, height: int) -> charts.Spec:
+def _fits_spec(title: str, models: int, own_targets: bool, own_rates: bool, height: int) -> charts.Spec:
     """Curves of some models (columns `c0`, `c1`, ...), and what they are to fit: `t0`, or a target for each."""
     base = alt.Chart(charts.named("fits"))
     x = alt.X("x:Q", title="x", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5))
     y = alt.Y("value:Q", title="prediction", scale=alt.Scale(domain=[-2, 2]), axis=alt.Axis(tickCount=5))
-    color = alt.Color("number:Q", scale=alt.Scale(domain=[0, CURVES - 1], range=[TRAIN, SERIES[1]]), legend=None)
+    number = alt.Color("number:Q", scale=alt.Scale(domain=[0, CURVES - 1], range=[TRAIN, SERIES[1]]), legend=None)
 
     def family(letter: str, count: int) -> alt.Chart:
         folded = base.transform_fold([f"{letter}{i}" for i in range(count)], as_=["model", "value"])
@@ -36,8 +36,8 @@ def _fits_spec(title: str, models: int, own_targets: bool, height: int) -> chart
         strokeWidth=1.5 if own_targets else 3, strokeDash=[6, 5], clip=True
     )
     layers = [
-        preds.encode(x, y, color, alt.Detail("model:N")),
-        targets.encode(x, y, color if own_targets else alt.ColorValue(TEST), alt.Detail("model:N")),
+        preds.encode(x, y, number if own_targets or own_rates else alt.ColorValue(TRAIN), alt.Detail("model:N")),
+        targets.encode(x, y, number if own_targets else alt.ColorValue(TEST), alt.Detail("model:N")),
     ]
     return charts.build(alt.layer(*layers), height, title)
 
@@ -46,7 +46,7 @@ def fits(
     inputs: np.ndarray,
     targets: np.ndarray,
     preds: np.ndarray | None,
-    batch_size: int,
+    problem: Ensemble,
     height: int = 360,
     width: float = 1.0,
 ) -> charts.Chart:
@@ -55,14 +55,15 @@ def fits(
     Args:
         targets: float32[examples] for all models, or float32[shown, examples].
         preds: float32[shown, examples], None before the first step.
-        batch_size: how many models there are.
     """
-    models = min(batch_size, CURVES)
-    title = f"{models} of {batch_size:,} models" if batch_size > models else "Models"
+    models = min(problem.batch_size, CURVES)
+    title = f"{models} of {problem.batch_size:,} models" if problem.batch_size > models else "Models"
+    if problem.own_rates and not problem.own_targets:
+        title += ", blue: low rate"
     rows = np.atleast_2d(targets)
     columns = {f"t{i}": row for i, row in enumerate(rows)}
     columns |= {f"c{i}": row for i, row in enumerate(() if preds is None else preds)}
-    spec = _fits_spec(f"{title}; dashed: the target", models, targets.ndim == 2, height)
+    spec = _fits_spec(f"{title}; dashed: target", models, problem.own_targets, problem.own_rates, height)
     return charts.chart(
         spec, f"The predictions of {models} models and their targets", width, fits={"x": inputs} | columns
     )
@@ -71,11 +72,12 @@ def fits(
 # Rows: arrays whose numbers say by their colour which example they belong to.
 
 _STYLE = """<style>
-.arrays { display: flex; flex-wrap: wrap; gap: .6rem 3rem; align-items: flex-start; }
-.arrays h4 { font-size: .95rem; font-weight: 600; padding: 0; margin: 0 0 .2rem; }
-.arrays p { margin: .5rem 0 .15rem; font-size: 1rem; }
+.arrays { display: flex; flex-wrap: wrap; gap: .6rem 2rem; align-items: flex-start; }
+.arrays h4 { font-size: 1rem; font-weight: 600; padding: 0; margin: 0 0 .2rem; }
+.arrays p { margin: .5rem 0 .15rem; font-size: 1rem; } .arrays code { background: none; color: inherit; font-size: .95rem; padding: 0; }
+.arrays .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
 .arrays table { border-collapse: collapse; display: inline-table; margin: 0 .6rem .3rem 0; }
-.arrays td { padding: .1rem .5rem; text-align: right; font: .95rem "Source Code Pro", monospace; min-width: 2.2rem;
+.arrays td { padding: .1rem .45rem; text-align: right; font: .95rem "Source Code Pro", monospace; min-width: 2.1rem;
   border: 1px solid rgba(128, 128, 128, .3); }
 .arrays .call { display: grid; grid-template-columns: auto auto; gap: .1rem .8rem; align-items: center; }
 </style>"""
@@ -139,44 +141,57 @@ def rows_html(mapped: Mapped, calls: Sequence[str]) -> str:
             f"<div><h4>vmap: one call</h4><p><code>batched({names})</code> {_shape(value, axis)}</p>"
             f"{array_html(value, axis)}</div>"
         )
-    return f"{_STYLE}<div class='arrays shapes'>{''.join(columns)}</div>"
+    return f"{_STYLE}<div class='arrays'>{''.join(columns)}</div>"
 
 
-def draw_mapped(mapped: Mapped, calls: Sequence[str]) -> None:
-    """What became of a choice of axes."""
-    st.html(rows_html(mapped, calls))
-    if mapped.error:
-        st.code(f"{mapped.error}: {mapped.text}", language=None, wrap_lines=True, height=160)
-        st.info(mapped.explanation)
+def draw_mapped(mapped: Mapped, calls: Sequence[str], code: str) -> None:
+    """What became of a choice of axes.
+
+    Args:
+        code: the loop and the batched call, complete.
+    """
+    left, right = st.columns([1, 1.6], gap="medium")
+    with left:
+        st.code(code, language="python", wrap_lines=True)
+    with right:
+        st.html(rows_html(mapped, calls))
+        if mapped.error:
+            st.code(f"{mapped.error}: {mapped.text}", language=None, wrap_lines=True, height=200)
+            st.info(mapped.explanation)
+    if not mapped.error:
+        for column, what, text in zip(
+            st.columns(2, gap="large"), ("one example", "the batch"), (mapped.one, mapped.batch), strict=True
+        ):
+            with column:
+                st.markdown(f"What JAX records for {what}, a jaxpr:")
+                st.code(text, language=None, wrap_lines=True, height=180 if text.count("\n") > 5 else "content")
 
 
-def draw_jaxprs(mapped: Mapped) -> None:
-    """A function of one example and of a batch, as JAX has recorded them."""
-    st.markdown("What JAX records for one example, and for the batch:")
-    for text in (mapped.one, mapped.batch):
-        st.code(text, language=None, wrap_lines=True, height=170 if text.count("\n") > 6 else "content")
+CALLED = {"Python loop of jit(f)": "the Python loop", "NumPy vectorised": "NumPy, vectorised by hand"}
 
 
 def draw_sweep(records: list[Record], largest: int) -> None:
     """The times of all ways at growing sizes, and what they say at the largest."""
     size = records[-1].size or 1
-    st.progress(min(1.0, size.bit_length() / largest.bit_length()), f"batch size {size:,}")
+    if size < largest:
+        st.progress(size.bit_length() / largest.bit_length(), f"batch size {size:,}")
     st.markdown(f"`{records[0].more['what']}`")
     charts.show(charts.sweep("Time for the whole batch", "batch size (log scale)", RIVALS, records, 420, columns=3))
     sizes = sorted({record.size or 0 for record in records})
     at = {(record.label, record.size): record for record in records}
     sentences = []
-    for rival in ("Python loop of jit(f)", "NumPy vectorised"):
+    for rival, name in CALLED.items():
         both = [n for n in sizes if (rival, n) in at and ("jit(vmap(f))", n) in at]
         if not both:
             continue
-        last = both[-1]
-        ratio = times_as_fast(at["jit(vmap(f))", last], at[rival, last])
+        ratio = times_as_fast(at["jit(vmap(f))", both[-1]], at[rival, both[-1]])
         if ratio is None:
-            how = "not distinguishable from"
+            how = "is not distinguishable from"
         else:
-            how = f"**{ratio:,.1f} times** as fast as" if ratio >= 1 else f"**{1 / ratio:,.1f} times** slower than"
-        sentences.append(f"At batch size {last:,}, `jit(vmap(f))` is {how} {rival}.")
+            how = (
+                f"is **{ratio:.3g} times** as fast as" if ratio >= 1 else f"takes **{1 / ratio:.3g} times** as long as"
+            )
+        sentences.append(f"At batch size {both[-1]:,}, `jit(vmap(f))` {how} {name}.")
     st.markdown("  \n".join(sentences))
     hand = "" if ("NumPy vectorised", sizes[0]) in at else " For these axes nobody has vectorised it in NumPy by hand."
     st.caption(f"Loops end at {MAX_LOOP:,} examples, or where they take half a second.{hand}")
