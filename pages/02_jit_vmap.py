@@ -104,16 +104,13 @@ def timings() -> None:
 
 
 NOTICE = """
-- `train_step` and the functions in **Rows** never mention a batch: `in_axes` alone decides what is mapped and what is
-  shared.
-- The axis of the batch can be anywhere. Set one in **Rows** to 1, and see which numbers get the same colour.
-- Give `learning_rate` the axis 0: each model gets its own rate, from a thirtieth of the learning rate up to it, and one
-  run shows which suits.
-- A Python loop pays for Python and dispatch once for each example, `jit(vmap(f))` once for the batch.
-- `vmap` without `jit` dispatches every operation by itself: there is no loop, but no fusion either.
-- NumPy, vectorised by hand, has less to dispatch and wins at small batches. For one product or one power it may
-  win at all sizes. Where several operations follow each other on large batches, `jit(vmap(f))` wins: it fuses them. See
-  `outer` and `squared distance` in **Timings**.
+- `train_step` never mentions a batch: `in_axes` alone decides what is mapped and what is shared.
+- Give `learning_rate` the axis 0: each model gets its own, from a thirtieth of the learning rate up to it.
+- Set an axis in **Rows** to 1: the colours show which numbers belong to one example.
+- A Python loop pays for Python and dispatch at each example, `jit(vmap(f))` once a batch. `vmap` alone dispatches
+  each operation by itself, and fuses nothing.
+- NumPy, vectorised by hand, wins at small batches; for one product or one power it may win at all sizes measured. On
+  large batches of `outer` and `squared distance` `jit(vmap(f))` wins: it compiles one loop for these very shapes.
 - Another batch size is another shape, and compiles another program. Another learning rate compiles nothing.
 """
 
