@@ -124,10 +124,11 @@ def rows_html(mapped: Mapped, calls: Sequence[str]) -> str:
     Args:
         calls: what the loop calls, as code.
     """
-    inputs = "".join(
-        f"<p><code>{escape(name)}</code> {_shape(value, axis)}{' shared' if axis is None else ''}</p>{array_html(value, axis)}"
-        for name, value, axis in mapped.inputs
-    )
+    inputs = ""
+    for name, value, axis in mapped.inputs:
+        there = axis is not None and axis < value.ndim
+        note = "" if there else " shared" if axis is None else f" has no axis {axis} for the batch"
+        inputs += f"<p><code>{escape(name)}</code> {_shape(value, axis)}{note}</p>{array_html(value, axis if there else None)}"
     columns = [f"<div><h4>The inputs</h4>{inputs}</div>"]
     if mapped.output is not None:
         value, axis = mapped.output
