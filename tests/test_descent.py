@@ -305,6 +305,8 @@ def test_a_curve_is_not_drawn_across_a_jump_or_a_pole():
         drawn = view._drawn(shape)
         gaps = np.isnan(drawn["f"]).sum()
         assert gaps == expected, text
+        slope_gaps = np.isnan(drawn["df"]).sum()
+        assert slope_gaps == {"floor(x)": 0, "1 / x": 0, "abs(x)": 1, "sin(3 * x)": 0}[text]
 
 
 def test_arrows_point_against_the_gradient_and_are_of_one_length():

@@ -79,8 +79,8 @@ def thinned(lines: list[np.ndarray], most: int) -> list[np.ndarray]:
     while True:
         kept = []
         for line in lines:
-            apart = max(1, min(every, len(line) // fewest))
-            kept.append(line[np.unique([*range(0, len(line), apart), len(line) - 1])])
+            count = max(2, len(line) // max(1, min(every, len(line) // fewest)))
+            kept.append(line[np.linspace(0, len(line) - 1, count).round().astype(int)])
         if sum(map(len, kept)) <= most:
             return kept
         if every > total:

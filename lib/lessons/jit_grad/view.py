@@ -63,13 +63,27 @@ def curve(
 
 def _drawn(shape: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A curve as it can be drawn: nothing where it is not finite, and no line across a jump or a pole."""
-    x, f, df = shape["x"], shape["f"], shape["df"]
     finite = {name: np.where(np.isfinite(values), values, np.nan) for name, values in shape.items()}
+    jumps = {
+        "f": _jumps(finite["x"], finite["f"], finite["df"]),
+        "df": _jumps(finite["x"], finite["df"], finite["d2f"]),
+    }
+    places = np.flatnonzero(jumps["f"] | jumps["df"])
+    drawn = {}
+    for name, values in finite.items():
+        between = (values[:-1] + values[1:]) / 2
+        between[jumps.get(name, False)] = np.nan
+        drawn[name] = np.insert(values, places + 1, between[places]).astype(np.float32)
+    return drawn
+
+
+def _jumps(x: np.ndarray, f: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Between which samples a curve rises in another way than its slopes say, as it does at a jump or a pole."""
+    if not np.isfinite(f).any():
+        return np.zeros(len(x) - 1, bool)
     with np.errstate(invalid="ignore", over="ignore"):
-        rise = (df[:-1] + df[1:]) / 2 * np.diff(x)  # what the slopes say, and it is not so across a jump
-        unlike = np.abs(np.diff(f) - rise) > np.abs(rise) + 0.01 * np.nanmax(np.ptp(finite["f"][np.isfinite(f)]))
-    places = np.flatnonzero(unlike) + 1
-    return {name: np.insert(values, places, np.nan).astype(np.float32) for name, values in finite.items()}
+        rise = (slope[:-1] + slope[1:]) / 2 * np.diff(x)
+        return np.abs(np.diff(f) - rise) > np.abs(rise) + 0.01 * (np.nanmax(f) - np.nanmin(f))
 
 
 # The points of a run. Lines keep the order of their rows: a window counts them.
@@ -206,6 +220,7 @@ def contours(
     points: int,
     height: int = 360,
     width: float = 1.0,
+    title: str = f"Up to {DRAWN} points; blue is low",
 ) -> charts.Chart:
     """Points on the contour lines of a function of two variables, the way each has come, and an arrow against its
     gradient.
@@ -215,7 +230,7 @@ def contours(
         picture: at least the `points` and `grads` that `Descent.observe` says; None before the first step.
         points: how many ways there are.
     """
-    domain, title = function.domain, f"Up to {DRAWN} points; blue is low"
+    domain = function.domain
     spec = _contour_spec(title, domain, function.variables, points, height)
     lines = landscape or {"x": np.empty(0), "y": np.empty(0), "level": np.empty(0, np.int8)}
     here = picture or {"points": np.empty((0, 2)), "grads": np.empty((0, 2))}
@@ -267,7 +282,7 @@ def draw_value(
             finite = all(np.isfinite(values).all() for values in shape.values())
         else:
             here = {"points": np.array([point]), "grads": report["automatic"][None]}
-            charts.show(contours(function, shape, here, 1, 420))
+            charts.show(contours(function, shape, here, 1, 420, title="The point; the arrow goes against grad"))
             finite = bool(shape["finite"])
         if not finite:
             st.caption(
