@@ -9,7 +9,7 @@ import pytest
 from support import train_steps
 
 from lib.lessons.jit_grad import snippet, view
-from lib.lessons.jit_grad.contours import contour, thinned
+from lib.lessons.jit_grad.contours import TOLERANCE, contour, thinned
 from lib.lessons.jit_grad.functions import FUNCTIONS, Sides, TypedScalarFunction, function_of
 from lib.lessons.jit_grad.routine import (
     CURVES,
@@ -236,13 +236,18 @@ def test_a_contour_leaves_out_cells_with_a_corner_that_is_not_finite():
     assert sorted(line[:, 1]) == [0, 1, 2] and set(line[:, 0]) == {2.5}
 
 
-def test_thinned_lines_keep_their_ends_and_stay_within_bounds():
-    lines = [np.stack([np.arange(n), np.arange(n)], axis=1) for n in (500, 9, 2)]
-    kept = thinned(lines, 100)
-    assert [len(line) for line in kept][1:] == [9, 2] and sum(map(len, kept)) <= 100
-    assert all((line[0] == old[0]).all() and (line[-1] == old[-1]).all() for line, old in zip(kept, lines, strict=True))
-    assert [len(line) for line in thinned(lines, 6)] == [2, 2, 2]
-    assert [len(line) for line in thinned(lines, 4)] == [2, 2, 0]
+def test_thinned_lines_keep_their_ends_and_stay_near_and_within_bounds():
+    turn = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([10 * np.cos(turn), 10 * np.sin(turn)], axis=1)
+    straight = np.stack([np.arange(50.0), np.arange(50.0)], axis=1)
+    short = straight[:2] + 3
+    round_, two, same = thinned([circle, straight, short], 100)
+    assert len(two) == len(same) == 2 and len(round_) < 50
+    np.testing.assert_array_equal(round_[[0, -1]], circle[[0, -1]])
+    middles = (round_[1:] + round_[:-1]) / 2
+    assert 10 - np.hypot(*middles.T).min() < 2 * TOLERANCE
+    assert sum(map(len, thinned([circle, straight, short], 12))) <= 12
+    assert [len(line) for line in thinned([straight, short], 3)] == [2, 0]
 
 
 def test_a_typed_function_is_reported_drawn_and_descended():

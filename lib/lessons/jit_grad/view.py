@@ -196,7 +196,7 @@ def _contour_spec(
     colour = alt.Color("level:Q", scale=alt.Scale(domain=[0, LEVELS - 1], range=[LOW, HIGH]), legend=None)
     lines = (
         _in_order(alt.Chart(charts.named("contours")), **both)
-        .mark_line(strokeWidth=1.6, clip=True, interpolate="cardinal")
+        .mark_line(strokeWidth=1.6, clip=True)
         .encode(x, y, colour, alt.Detail("level:N"), alt.Order("n:Q"))
     )
     ways = _ways(points, x, y).transform_calculate(**both)
