@@ -28,6 +28,7 @@ from lib.lessons.jit_grad.routine import (
     surface,
 )
 from lib.measure import compile_log
+from lib.measure.timing import Record, once
 
 ONE = [name for name, function in FUNCTIONS.items() if len(function.variables) == 1]
 TWO = [name for name, function in FUNCTIONS.items() if len(function.variables) == 2]
@@ -358,3 +359,19 @@ def test_what_is_looked_into_is_the_code_that_is_shown(name):
     assert str(jax.make_jaxpr(fun)(*values)) == str(pasted)
     assert ("argnums=(0, 1)" in snippet.line(name)) == (name == "Himmelblau")
     assert ("in_axes=(0, None)" in snippet.line(name)) == (name == "squared difference")
+
+
+@pytest.mark.parametrize(
+    ("eager", "quartiles", "words"),
+    [
+        (2.01, (2.0, 2.1), "from call **51** on"),
+        (1.01, (1.0, 1.1), "from call **101** on"),
+        (0.0105, (0.009, 0.02), "not distinguishable"),
+        (0.005, (0.004, 0.006), "takes 5 µs longer"),
+    ],
+)
+def test_compiling_pays_from_the_call_that_the_measured_times_say(eager, quartiles, words):
+    phases = {phase: once(phase, phase, ms) for phase, ms in (("trace", 10), ("lower", 10.4), ("compile", 80))}
+    phases["steady"] = Record("f", "steady", 0.01, 0.0095, 0.0101)
+    phases["eager"] = Record("f", "eager", eager, *quartiles)
+    assert words in view.pays(phases) and "**100 ms**" in view.pays(phases)

@@ -353,18 +353,25 @@ def draw_timings(records: list[Record]) -> None:
     by_phase = {record.phase: record for record in records}
     if "eager" not in by_phase:
         return
-    steady, eager = by_phase["steady"], by_phase["eager"]
-    compiling = sum(by_phase[phase].median_ms for phase in ("trace", "lower", "compile"))
-    saved = eager.median_ms - steady.median_ms
-    if times_as_fast(steady, eager) is None:
-        st.markdown("A compiled call and an eager one are not distinguishable: their quartiles overlap.")
-    elif saved > 0:
-        calls = int(np.ceil(compiling / saved))
-        st.markdown(
-            f"Trace, lower and compile took **{duration(compiling)}**. A compiled call saves {duration(saved)} against an "
-            f"eager one: compiling pays from call **{calls:,}** on."
-        )
+    st.markdown(pays(by_phase))
+    steady = by_phase["steady"]
     st.caption(
         f"Steady: the median of {steady.samples} samples of {steady.calls} calls each, with quartiles. The compiler counts "
         f"{steady.more['flops'] or 0:g} flops and {steady.more['size_bytes'] or 0:g} bytes a call."
+    )
+
+
+def pays(by_phase: dict[str, Record]) -> str:
+    """From which call on compiling pays, in a sentence, by the records of all phases."""
+    steady, eager = by_phase["steady"], by_phase["eager"]
+    compiling = sum(by_phase[phase].median_ms for phase in ("trace", "lower", "compile"))
+    took = f"Trace, lower and compile took **{duration(compiling)}**."
+    if times_as_fast(steady, eager) is None:
+        return f"{took} A compiled call and an eager one are not distinguishable: their quartiles overlap."
+    saved = eager.median_ms - steady.median_ms
+    if saved < 0:
+        return f"{took} A compiled call takes {duration(-saved)} longer than an eager one: compiling does not pay."
+    return (
+        f"{took} A compiled call saves {duration(saved)} against an eager one: compiling pays from call "
+        f"**{int(np.ceil(compiling / saved)):,}** on."
     )
