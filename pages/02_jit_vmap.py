@@ -104,7 +104,6 @@ def timings() -> None:
 
 
 NOTICE = """
-- `train_step` never mentions a batch: `in_axes` alone decides what is mapped and what is shared.
 - Give `learning_rate` the axis 0: each model gets its own, from a thirtieth of the learning rate up to it.
 - Set an axis in **Rows** to 1: the colours show which numbers belong to one example.
 - A Python loop pays for Python and dispatch at each example, `jit(vmap(f))` once a batch. `vmap` alone dispatches

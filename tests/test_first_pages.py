@@ -9,7 +9,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.jit_grad.functions import FUNCTIONS
+from lib.lessons.jit_grad.mistakes import MISTAKES as GRAD_MISTAKES
 from lib.lessons.jit_vmap import routine as batching
+from lib.lessons.jit_vmap.mistakes import MISTAKES as VMAP_MISTAKES
 
 
 def show(app: AppTest, stem: str, panel: str) -> AppTest:
@@ -20,6 +22,39 @@ def show(app: AppTest, stem: str, panel: str) -> AppTest:
 
 def write(app: AppTest, label: str, text: str) -> AppTest:
     return settle(next(box for box in app.text_input if box.label == label).set_value(text).run())
+
+
+@pytest.mark.parametrize(("stem", "mistakes"), [("jit_grad", GRAD_MISTAKES), ("jit_vmap", VMAP_MISTAKES)])
+def test_every_mistake_shows_its_error_and_its_explanation(stem: str, mistakes: dict) -> None:
+    app = show(open_page(stem), stem, "Break it")
+    for name, mistake in mistakes.items():
+        press(pick(app, "Mistake", name), "Break it")
+        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
+        assert any(expected in text.value for text in app.markdown)
+        assert app.info[0].value == mistake.explanation
+
+
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap"])
+def test_the_way_to_machine_code_is_taken_when_it_is_opened_and_can_be_searched(stem: str) -> None:
+    app = open_page(stem)
+    assert "Equations" not in html(app)
+    show(app, stem, "Inside")
+    assert "Equations" in html(app)
+    everything = next(code.value for code in app.code if "{ lambda" in code.value)  # the jaxpr
+    write(app, "Search", "LAMBDA")
+    lines = [line for line in everything.splitlines() if "lambda" in line]
+    assert any(code.value.splitlines() == lines for code in app.code)
+
+
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap"])
+def test_the_page_says_what_to_do_in_few_words(stem: str) -> None:
+    app = open_page(stem)
+    task = app.markdown[0].value
+    assert "Run" in task and len(task.split()) <= 45
+    show(app, stem, "Notice")
+    terms = re.compile(r"\*\*[^*]+\*\*: ")  # are shown at a press
+    texts = [text.value for text in [*app.markdown, *app.caption] if not terms.match(text.value)]
+    assert len(" ".join(texts).split()) <= 250
 
 
 def html(app: AppTest) -> str:

@@ -139,7 +139,7 @@ def test_a_preset_sets_every_control(name: str) -> None:
     assert not any("Changed since" in caption.value for caption in app.caption)
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "compilation"])
+@pytest.mark.parametrize("stem", ["jit_grad_vmap", "compilation"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str) -> None:
     app = open_page(stem)
     mistakes = next(box for box in app.selectbox if box.label == "Mistake").options
@@ -179,7 +179,7 @@ def test_a_frame_of_a_long_run_stays_below_10_kB_and_differs_from_the_first_in_d
     assert max(chart.ByteSize() for chart in charts) < 10_000
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "training"])
+@pytest.mark.parametrize("stem", ["jit_grad_vmap", "training"])
 def test_the_stages_of_a_lesson_are_compiled_when_they_are_opened_and_can_be_searched(stem: str) -> None:
     app = open_page(stem)
     name = next(panel for panel in app.expander if panel.label.startswith("Stages of")).proto.id.split("-")[-1]
