@@ -3,9 +3,6 @@
 This page shows points that descend along the gradient of a function. Press **Run**: each goes to a minimum near its
 start. Then set the learning rate to 0.3, press **Reset** and **Run**: points jump across the hill.
 
-`grad` takes a function that returns one number and gives the function of its derivative, exact but for rounding. `jit`
-traces it once and compiles it; from then on each call runs machine code. Every training step is such a composition.
-
 References:
     Automatic differentiation: https://docs.jax.dev/en/latest/automatic-differentiation.html
     Just-in-time compilation: https://docs.jax.dev/en/latest/jit-compilation.html
@@ -21,7 +18,7 @@ from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.lessons.jit_grad.snippet import line, snippet
 from lib.live.run import Snapshot
 from lib.routines.snippets import source
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
@@ -50,7 +47,7 @@ def typed_name() -> TypedScalarFunction:
     return TypedScalarFunction(f.text, tuple(sorted(variables[:2])), (low, high))
 
 
-with stage.settings():
+with st.container(horizontal=True, vertical_alignment="bottom"):
     choice = ask("function", "Function", [*FUNCTIONS, TYPED], width=220)
     name: Name = typed_name() if choice == TYPED else choice
     function = function_of(name)
@@ -68,16 +65,17 @@ points = min(controls.batch_size, descent.CURVES)
 def draw(snapshot: Snapshot) -> list[charts.Shown]:
     picture = view.descent if one_variable else view.contours
     return [
-        picture(function, landscape(), snapshot.picture, points, width=1 / 3),
-        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, width=1 / 3),
+        picture(function, landscape(), snapshot.picture, points, width=0.5),
+        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, width=0.5),
     ]
 
 
+st.code(line(name), language="python")
 rate = function.learning_rate
-live(
-    descent.Descent(name, controls.batch_size, constants), controls, draw, code=line(name), suits=(rate / 10, 3 * rate),
-    pace="20",
-)  # fmt: skip
+if not rate / 30 <= controls.learning_rate <= 10 * rate:
+    side = "above" if controls.learning_rate > rate else "below"
+    st.caption(f"The learning rate {controls.learning_rate:g} is far {side} what suits this function: try {rate:g}.")
+live(descent.Descent(name, controls.batch_size, constants), controls, draw, pace="20")
 
 
 def code() -> None:
@@ -109,6 +107,9 @@ def timings() -> None:
 
 
 NOTICE = """
+`grad` takes a function that returns one number and gives the function of its derivative, exact but for rounding. `jit`
+traces it once and compiles it; from then on each call runs machine code. Every training step is such a composition.
+
 - `grad` differentiates by the first argument. `argnums=(0, 1)` asks for two derivatives, and the result is a tuple.
 - **Value** compares `grad` with the closed form and with central differences. These depend on a step size, and their
   error is larger at almost every point, usually by a factor of tens to thousands.

@@ -3,10 +3,6 @@
 This page trains many small networks with one call: the step is written for one, and `vmap` adds an axis of models.
 Press **Run**: all fit the same sine. Then give `targets` the axis 0 and press **Run**: each fits its own.
 
-`vmap` takes a function of one example and gives the function of a batch: each operation inside gets a batch axis, and
-there is no loop. `in_axes` says where each argument has that axis, or `None` where all examples share it; `out_axes`
-says where the result has it. `jit` compiles the batched operations into one program.
-
 References:
     Automatic vectorization: https://docs.jax.dev/en/latest/automatic-vectorization.html
     jax.vmap: https://docs.jax.dev/en/latest/_autosummary/jax.vmap.html
@@ -21,7 +17,7 @@ from lib.lessons.jit_vmap import view
 from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.routines.typed import check, parse, parse_shape
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, kept, typed
@@ -30,7 +26,7 @@ AXES = ["None", "0", "1"]
 SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 
 controls = frame.begin(__doc__)
-with stage.settings():
+with st.container(horizontal=True, vertical_alignment="bottom"):
     own = [ask("in_axes_{}", f"in_axes of {what}", AXES[:2], part=what, default="None", required=True) == "0"
            for what in ("targets", "learning_rate")]  # fmt: skip
 problem = batching.Ensemble(controls.batch_size, *own)
@@ -40,12 +36,13 @@ inputs, targets = batching.shown_data(problem)
 def draw(snapshot: Snapshot) -> list[charts.Shown]:
     preds = snapshot.picture["preds"] if snapshot.picture else None
     return [
-        view.fits(inputs, targets, preds, problem, width=1 / 3),
-        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, width=1 / 3),
+        view.fits(inputs, targets, preds, problem, width=0.5),
+        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, width=0.5),
     ]
 
 
-live(problem, controls, draw, code=code_of.line(problem), suits=(0.01, 0.1), pace="100")
+st.code(code_of.line(problem), language="python")
+live(problem, controls, draw, pace="100")
 
 
 def typed_name() -> batching.Name:
@@ -104,6 +101,10 @@ def timings() -> None:
 
 
 NOTICE = """
+`vmap` takes a function of one example and gives the function of a batch: each operation inside gets a batch axis, and
+there is no loop. `in_axes` says where each argument has that axis, or `None` where all examples share it; `out_axes`
+says where the result has it. `jit` compiles the batched operations into one program.
+
 - Give `learning_rate` the axis 0: each model gets its own, from a thirtieth of the learning rate up to it.
 - Set an axis in **Rows** to 1: the colours show which numbers belong to one example.
 - A Python loop pays for Python and dispatch at each example, `jit(vmap(f))` once a batch. `vmap` alone dispatches

@@ -31,6 +31,7 @@ SETTINGS: dict[str, Setting] = {
     "device": Setting("", "selectbox"),
     "learning_rate": Setting("", "select_slider", 0.03),
     "seed": Setting("", "number_input", 0),
+    "{}_panel": Setting("", "segmented_control"),
     "{}_mistake": Setting("", "selectbox"),
     "{}_pace": Setting("", "select_slider"),
     "{}_search": Setting("", "text_input"),
