@@ -260,7 +260,9 @@ class LiveRun:
         with self._lock:
             now = self._clock()
             self._lease = now + LEASE_S
-            if self._pace.limit is not None or now >= self._picture_at + PICTURE_S:
+            # Often at first: what is observed becomes a curve, which must not begin with one long chord.
+            rest_s = min(PICTURE_S, self._recorder.computing_s / 4)
+            if self._pace.limit is not None or now >= self._picture_at + rest_s:
                 self._want_picture = True
             self._advance(looked=True)
             self._engine.looked_at(id(self), self._lease if self.active else None)

@@ -15,7 +15,7 @@ from lib.ui.charts.base import (
     show_all,
     words,
 )
-from lib.ui.charts.fan import fan
+from lib.ui.charts.fan import fan, steps_axis
 from lib.ui.charts.grid import grid
 from lib.ui.charts.lines import Line, lines
 from lib.ui.charts.step_times import step_times
@@ -24,5 +24,5 @@ from lib.ui.charts.timings import timings
 
 __all__ = [
     "HEIGHT", "Chart", "Line", "Shown", "Spec", "Text", "build", "chart", "fan", "grid", "legend", "lines", "named",
-    "repeated", "show", "show_all", "step_times", "sweep", "timings", "words",
+    "repeated", "show", "show_all", "step_times", "steps_axis", "sweep", "timings", "words",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-SMOOTHED = 40
+SMOOTHED = 25
 """A smoothed line takes the mean over about such a part of what is shown."""
 
 
@@ -44,12 +44,15 @@ def limits(mean: np.ndarray, low: np.ndarray, high: np.ndarray, log: bool) -> Li
     mean, low, high = placed(mean), placed(low), placed(high)
     if not len(mean) or not len(low):
         return Limits(-np.inf, np.inf)
-    top = max(high[:3].max(), np.quantile(high, 0.75))
+    start_low, start_high = low[:3].min(), high[:3].max()
+    bottom, top = np.quantile(low, 0.25), np.quantile(high, 0.75)
     if log:
-        bottom = min(mean.min(), np.quantile(low, 0.25))
+        bottom, top = min(bottom, mean.min()), max(top, start_high)
         room = max(1.0, top - bottom)
         return Limits(10.0 ** (bottom - 0.3 * room), 10.0 ** min(top + room, 38.0))
-    bottom = min(low[:3].min(), np.quantile(low, 0.25))
+    # What grows by orders of magnitude from the first step on is shown as far as one can see it grow.
+    most = 10 * max(abs(start_low), abs(start_high)) or np.inf
+    bottom, top = min(start_low, max(bottom, -most)), max(start_high, min(top, most))
     room = 3 * max(top - bottom, abs(bottom), abs(top))
     return Limits(bottom - room, top + room)
 

@@ -59,8 +59,10 @@ def chart(spec: Spec, alt: str, width: float = 1.0, **datasets: Any) -> Chart:
 
 
 def show(chart: Chart) -> None:
-    """Draws a chart."""
-    st.vega_lite_chart(spec={**chart.spec, "datasets": chart.data}, width="stretch", alt=chart.alt)
+    """Draws a chart, with its texts in the ink of the theme."""
+    ink = "#FAFAFA" if st.context.theme.type == "dark" else "#31333F"
+    config = {**chart.spec.get("config", {}), "text": {"color": ink}}
+    st.vega_lite_chart(spec={**chart.spec, "config": config, "datasets": chart.data}, width="stretch", alt=chart.alt)
 
 
 def rows(shown: Sequence[Shown]) -> list[list[Shown]]:
@@ -126,7 +128,9 @@ def measured_axis(log: bool) -> altair.Axis:
 def legend(names: Sequence[str]) -> altair.Legend:
     """A legend above the chart, in as many columns as fit without one being cut off."""
     width = max(map(len, names), default=0) + 3
-    return altair.Legend(columns=max(1, min(len(names), LEGEND // width)))
+    return altair.Legend(
+        columns=max(1, min(len(names), LEGEND // width)), symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3
+    )
 
 
 def named(name: str) -> altair.NamedData:

@@ -55,7 +55,7 @@ def _spec(
         among = " || ".join(f"datum.series == {name!r}" for name in dotted)
         layers.append(
             base.transform_filter(among)
-            .mark_point(size=40, filled=True, opacity=1, clip=True)
+            .mark_point(size=18, filled=True, opacity=1, clip=True)
             .encode(x, y("y:Q"), color)
         )
     return build(alt.layer(*layers, *marks.layers(x_title)), height, title, large=True)

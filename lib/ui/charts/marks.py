@@ -38,7 +38,7 @@ def layers(x_title: str) -> list[alt.Chart]:
     return [
         base.mark_rule(strokeWidth=1.5, opacity=0.8, color=SERIES[7]).encode(alt.X("x:Q", title=x_title)),
         *texts,
-        span.mark_text(fontSize=13, align="left", baseline="bottom", dx=4, dy=-4, lineBreak="\n")
+        span.mark_text(fontSize=13, align="left", baseline="bottom", dx=4, dy=-20, lineBreak="\n")
         .encode(x=alt.value(0), y=alt.value("height"), text="note:N"),
         span.mark_point(opacity=0).encode(alt.X("x:Q", title=x_title)),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -18,7 +18,7 @@ from lib.ui.charts.fan import steps_axis
 from lib.ui.style import PHASES, duration
 
 TITLE = "Time a step"
-APART = 0.075
+APART = 0.08
 """Texts below each other are so far apart, as a part of the height."""
 
 
@@ -64,15 +64,16 @@ def step_times(snapshot: Snapshot, compared: Sequence[Record] = (), height: int 
     times = snapshot.step_ms
     mean, low, high = bands.smoothed(times.mean, times.low, times.high)
     points: list[dict[str, Any]] = [
-        {"x": float(made.step), "ms": ms, "phase": phase, "text": f"{phase} {duration(ms)}" if number == 0 else ""}
-        for number, made in enumerate(snapshot.compilations)
+        {"x": float(made.step), "ms": ms, "phase": phase, "text": f"{phase} {duration(ms)}" if not made.change else ""}
+        for made in snapshot.compilations
         for phase, ms in _phases(made).items()
     ]  # fmt: skip
-    ends = [*times.low, *times.high, *(point["ms"] for point in points), *(record.median_ms for record in compared)]
-    named_points = [point for point in points if point["text"]]
-    for point, at in zip(named_points, _apart([point["ms"] for point in named_points], ends), strict=True):
-        point["at"] = at
     events = _events(snapshot)
+    lines = [record.median_ms for record in compared]
+    axis = _axis([*times.low, *times.high, *(point["ms"] for point in points), *lines], len(events))
+    told_apart = [point for point in points if point["text"]]
+    for point, at in zip(told_apart, _apart([point["ms"] for point in told_apart], axis), strict=True):
+        point["at"] = at
     told = "; ".join(text for text in [*(point["text"] for point in points), *_costs(snapshot).values()] if text)
     if len(times.mean):
         told += f"; then {duration(float(np.median(times.mean)))} a step"
@@ -85,11 +86,10 @@ def step_times(snapshot: Snapshot, compared: Sequence[Record] = (), height: int 
             "text": [point["text"] for point in points],
         },
         compared={
-            "ms": [record.median_ms for record in compared], "phase": words(record.phase for record in compared),
-            "at": _apart([record.median_ms for record in compared], ends),
+            "ms": lines, "phase": words(record.phase for record in compared), "at": _apart(lines, axis),
             "text": [f"{record.label} {duration(record.median_ms)}" for record in compared],
         },
-        room={"ms": [_above(ends, min(len(events), marks.ROWS))] if ends and events else []},
+        room={"ms": [10**axis.top] if events else []},
         **marks.data(events, snapshot.step),
     )  # fmt: skip
 
@@ -120,33 +120,40 @@ def _costs(snapshot: Snapshot) -> dict[tuple[int, str], str]:
 def _events(snapshot: Snapshot) -> list[marks.Event]:
     costs = _costs(snapshot)
     events: list[marks.Event] = [(step, costs.get((step, text), text)) for step, text in snapshot.events]
-    first: Any = snapshot.compilations[:1]
-    if first and first[0].shared:
-        events.insert(0, (first[0].step, _cost(first[0])))
-    return events
+    shared = [(made.step, _cost(made)) for made in snapshot.compilations if made.shared and not made.change]
+    return [*shared, *events]
 
 
-def _above(ends: Sequence[float], texts: int) -> float:
-    """The top of an axis with room for so many texts above all else."""
-    logs = np.log10([end for end in ends if end > 0])
-    part = 0.03 + 1.15 * APART * texts
-    return float(10 ** (logs.max() + part / (1 - part) * max(float(logs.max() - logs.min()), 0.5)))
+class _Axis(NamedTuple):
+    """The logarithmic axis, in powers of ten.
+
+    Attributes:
+        high: of what is drawn.
+        top: with room above it for the texts of the marks.
+    """
+
+    low: float
+    high: float
+    top: float
 
 
-def _apart(values: Sequence[float], ends: Sequence[float]) -> list[float]:
-    """Places of texts on the logarithmic axis, as near to their values as they can be without covering each other."""
-    if not values:
-        return []
-    logs = np.log10(np.array(values, np.float64))
-    every = np.log10([end for end in ends if end > 0])
-    gap = APART * max(float(every.max() - every.min()), 0.5)
-    places = logs.copy()
-    order = np.argsort(logs)
+def _axis(values: Sequence[float], events: int) -> _Axis:
+    logs = np.log10([value for value in values if value > 0] or [1.0])
+    low, high = float(logs.min()), float(logs.max())
+    texts = min(events, marks.ROWS)
+    part = 0.03 + APART * texts if texts else 0.0
+    return _Axis(low, high, high + part / (1 - part) * max(high - low, 0.5))
+
+
+def _apart(values: Sequence[float], axis: _Axis) -> list[float]:
+    """Places of texts, as near to their values as they can be without covering each other."""
+    places = np.log10(np.array(values, np.float64))
+    gap = APART * max(axis.top - axis.low, 0.5)
+    order = np.argsort(places)
     for below, above in pairwise(order):
         places[above] = max(places[above], places[below] + gap)
-    beyond = places[order[-1]] - every.max()
-    if beyond > 0:  # back into the chart, from the top down
-        places[order[-1]] -= beyond
-        for above, below in pairwise(order[::-1]):
-            places[below] = min(places[below], places[above] - gap)
+    for above in order[-1:]:  # back into the chart, from the top down
+        places[above] = min(places[above], axis.high)
+    for above, below in pairwise(order[::-1]):
+        places[below] = min(places[below], places[above] - gap)
     return [float(place) for place in 10**places]
