@@ -30,4 +30,4 @@ dataset = datasets.load("XOR", controls.seed)
 task = training.Training(
     networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size, dataset
 )
-live(task, controls, drawn.draw_run(dataset))
+live(task, controls, drawn.draw_run(task))

@@ -49,7 +49,7 @@ with panel:
         axis = ask("axis", "Loss against", AXES, required=True, format_func=drawn.AXIS_TITLES.__getitem__)
         log = ask("training_log", "Logarithmic loss")
     with charted:
-        draw = drawn.draw_run(dataset, axis, log, view.pinned())
+        draw = drawn.draw_run(task, axis, log, view.pinned())
         run = live(task, controls, draw, stop_at=stop_at, extra_stats=numbers)
     view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
 

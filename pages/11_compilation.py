@@ -42,7 +42,8 @@ st.markdown(
     "the line below the charts says what the new program cost. Change the learning rate: nothing compiles."
 )
 dataset = datasets.load("regression", controls.seed)
-live(compilation.task(batch_size, depth, dataset), controls, compiled.draw_run(dataset))
+task = compilation.task(batch_size, depth, dataset)
+live(task, controls, compiled.draw_run(task))
 
 st.subheader("One call, stage by stage", anchor=False)
 routine = compilation.ROUTINES[name]
