@@ -63,10 +63,12 @@ with left:
 with right:
     panels.source(control_flow.power_scan, control_flow.power_fori_traced, control_flow.power_while)
 
-st.subheader("cond under vmap is select", anchor=False)
+st.subheader("cond under vmap", anchor=False)
 st.markdown(
-    "In a batch some examples go one way and some the other. So `vmap` computes **both** branches for all, and `select_n` takes "
-    "from each what it needs; what is new is set off. A branch that is not taken is fed with harmless numbers, its work is done."
+    "With a predicate for each example, `vmap` computes **both** branches for all, and `select_n` takes the results. In front "
+    "of each branch it selects between `x` and `stop_gradient(x)`, which are the same number: `sqrt(-1)` is computed, is NaN, "
+    "and is thrown away, and no derivative comes back from it. With `where` it does: 0 * NaN is NaN. With one predicate for "
+    "all, `cond` stays."
 )
 view.cond_under_vmap(controls)
 panels.stages("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
@@ -80,7 +82,7 @@ st.markdown(
 - `unroll=8` is in between: fewer turns, each longer. Sometimes it is faster; measure.
 - A Python loop of jitted steps pays one dispatch a step. For a small step that is nearly all of the time.
 - Backwards needs the numbers of each turn kept: `scan` makes room for them, `while_loop` cannot know for how many.
-- `cond` computes one branch, until `vmap` makes a `select` of it.
+- `cond` computes one branch, until `vmap` gives it a predicate for each example.
 """
 )
 st.subheader("Break it", anchor=False)

@@ -67,16 +67,37 @@ def test_what_can_be_differentiated_in_which_mode():
 # cond under vmap.
 
 
-def test_vmap_makes_a_select_of_cond_and_computes_both_branches():
-    programs = cond_and_vmap(8)
+def test_with_a_predicate_for_each_example_vmap_makes_a_select_of_cond_and_computes_both_branches():
+    programs = cond_and_vmap(8, "one for each example")
     one, batch = ([line.text for line in lines] for lines in (programs.one, programs.batch))
     assert any("= cond" in text for text in one) and not any("select_n" in text for text in one)
     assert any("select_n" in text for text in batch) and not any("= cond" in text for text in batch)
     assert sum("= sqrt" in text for text in batch) == 1
+    assert sum("= stop_gradient" in text for text in batch) == 2
     new = [text for text, mark in zip(batch, programs.marks, strict=True) if mark == "new"]
     assert any("select_n" in text for text in new)
+
+
+def test_with_one_predicate_for_all_vmap_keeps_cond():
+    batch = [line.text for line in cond_and_vmap(8, "one for all").batch]
+    assert any("= cond" in text for text in batch) and not any("select_n" in text for text in batch)
+
+
+def test_the_branch_not_taken_gets_the_number_itself_and_gives_no_derivative():
+    seen = []
+
+    def root(x):
+        jax.debug.callback(lambda value: seen.append(float(value)), x)
+        return jnp.sqrt(x)
+
     x = jnp.array([-1.0, 0.0, 4.0])
-    np.testing.assert_allclose(jax.vmap(control_flow.safe_sqrt_cond)(x), [0.0, 0.0, 2.0])
+    found = jax.vmap(lambda x: jax.lax.cond(x > 0, root, lambda x: 0.0 * x, x))(x)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(found, [0.0, 0.0, 2.0])
+    assert sorted(seen) == [-1.0, 0.0, 4.0]
+    by_cond, by_where = control_flow.gradients_of_branches().values()
+    assert list(by_cond.values()) == ["0", "0", "0.25"]
+    assert list(by_where.values()) == ["nan", "nan", "0.25"]
 
 
 # Training by loops.

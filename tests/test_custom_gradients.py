@@ -79,9 +79,9 @@ def test_the_derivative_of_the_naive_sigmoid_is_0_and_then_nan_where_it_is_said(
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_derivative_of_the_naive_log1pexp_is_0_where_the_reciprocal_is_too_small(compiled):
-    gradient = jax.vmap(jax.grad(PAIRS[LOG].naive))
+    derivative = jax.vmap(jax.grad(PAIRS[LOG].naive))
     x = np.array([87.0, 87.3, 87.4, 88.0, 88.7, 88.8, 100.0], np.float32)
-    found = np.asarray((jax.jit(gradient) if compiled else gradient)(x))
+    found = np.asarray((jax.jit(derivative) if compiled else derivative)(x))
     np.testing.assert_allclose(found[:2], 1, rtol=1e-5)
     np.testing.assert_array_equal(found[2:5], 0)
     assert np.isnan(found[5:]).all()
@@ -209,8 +209,8 @@ def test_both_derivatives_of_the_fixed_point_agree_when_there_are_enough_iterati
     times = np.linspace(0.05, 3, 7).astype(np.float32)
     places = kepler(0.9, times.astype(float))
     expected = (np.sin(places) / (1 - 0.9 * np.cos(places))).sum()
-    for gradient in fixed_points.orbit_gradients(512).values():
-        assert gradient(np.float32(0.9), times) == pytest.approx(expected, rel=1e-4)
+    for derivative in fixed_points.orbit_gradients(512).values():
+        assert derivative(np.float32(0.9), times) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_implicit_derivative_with_respect_to_time_is_right_too():

@@ -209,3 +209,24 @@ def differentiation_report() -> dict[str, dict[str, str]]:
             except ValueError as error:
                 report[name][mode] = f"ValueError: {error}"
     return report
+
+
+# cond under vmap.
+
+
+def sqrt_or_zero(predicate, x):
+    return lax.cond(predicate, jnp.sqrt, lambda x: 0.0 * x, x)
+
+
+def sqrt_or_zero_where(predicate, x):
+    return jnp.where(predicate, jnp.sqrt(x), 0.0 * x)
+
+
+def gradients_of_branches() -> dict[str, dict[str, str]]:
+    """The derivative with respect to x by `cond` and by `where`, for a batch with a predicate for each example."""
+    x = jnp.array([-1.0, 0.0, 4.0])
+    report = {}
+    for name, fun in {"vmap(grad(cond))": sqrt_or_zero, "vmap(grad(where))": sqrt_or_zero_where}.items():
+        slopes = jax.vmap(jax.grad(fun, argnums=1))(x > 0, x)
+        report[name] = {f"x = {at:g}": f"{slope:g}" for at, slope in zip(x.tolist(), slopes.tolist(), strict=True)}
+    return report
