@@ -18,6 +18,7 @@ from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, seed = controls.batch_size, controls.seed
@@ -26,10 +27,12 @@ series = recurrent.series(seed)
 st.subheader("Live: a recurrent network through scan", anchor=False)
 st.markdown(
     "The same cell at each time, its hidden state carried on: that is a `scan`. It learns to say the next number of a series, "
-    f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said."
+    f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said. Choose Python `for`: the losses go on "
+    f"as before, and {recurrent.WINDOW} copies of the cell are compiled."
 )
-live(recurrent.Recurrent(batch_size), controls, view.draw_run(series), pace="100")
-panels.source(recurrent.cell, recurrent.predict, recurrent.loss_fn, recurrent.go_on, label="The network")
+loop = ask("time_loop", "The loop over time", list(recurrent.PREDICTS), required=True)
+live(recurrent.Recurrent(batch_size, loop=loop), controls, view.draw_run(series), pace="100")
+panels.source(recurrent.cell, recurrent.PREDICTS[loop], recurrent.loss_fn, recurrent.go_on, label="The network")
 
 st.subheader("Each beside the Python that it replaces", anchor=False)
 view.pairs(controls)
@@ -71,7 +74,9 @@ st.markdown(
     "all, `cond` stays."
 )
 view.cond_under_vmap(controls)
-panels.stages("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
+panels.stages(
+    "control", controls, "jit(value_and_grad(loss_fn, argnums=1))", recurrent.network_and_windows, batch_size, loop
+)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

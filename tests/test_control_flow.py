@@ -153,16 +153,26 @@ def test_the_programs_that_are_compared_compute_the_same():
 # The recurrent network.
 
 
-def test_scan_reads_a_series_as_a_loop_in_numpy_does():
+@pytest.mark.parametrize("loop", recurrent.PREDICTS)
+def test_each_loop_reads_a_series_as_one_in_numpy_does(loop):
     params = jax.device_get(recurrent.Recurrent(1).init(jax.random.key(2), ()).params)
     xs = recurrent.series(1)[:20]
     hidden, expected = np.zeros(16, np.float32), []
     for x in xs:
         hidden = np.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
         expected.append(params["v"] @ hidden + params["c"])
-    state, preds = recurrent.predict(params, xs)
+    state, preds = recurrent.PREDICTS[loop](params, xs)
     np.testing.assert_allclose(preds, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(state, hidden, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_goes_on_with_another_loop_over_time():
+    problems = [recurrent.Recurrent(4, loop=loop) for loop in recurrent.PREDICTS]
+    assert len({problem.lineage for problem in problems}) == 1
+    data = recurrent.series(0)
+    state = problems[0].init(jax.random.key(0), data)
+    losses = [float(problem.step(state, data, 0.03)[1]["loss"]) for problem in problems]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
 def test_going_on_reads_what_it_has_said():
@@ -170,7 +180,7 @@ def test_going_on_reads_what_it_has_said():
     xs = jnp.asarray(recurrent.series(1)[:10])
     said = recurrent.go_on(params, xs, 4)
     for step in range(4):
-        preds = recurrent.predict(params, jnp.concatenate([xs, said[:step]]))[1]
+        preds = recurrent.by_scan_over_time(params, jnp.concatenate([xs, said[:step]]))[1]
         np.testing.assert_allclose(said[step], preds[-1], rtol=1e-4, atol=1e-6)
 
 
