@@ -27,13 +27,13 @@ SEEN, AHEAD = 32, 64
 
 
 def cell(params, hidden: Float[Array, " units"], x: Float[Array, ""]):
-    """One turn: the new hidden state, and what the network expects to come next."""
+    """One turn: the new hidden state, and what is expected next."""
     hidden = jnp.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
     return hidden, params["v"] @ hidden + params["c"]
 
 
 def by_scan_over_time(params, xs: Float[Array, " time"]):
-    """Reads a series from the left: one copy of the cell, its hidden state carried on."""
+    """Reads a series: one copy of the cell, its state carried on."""
     hidden = jnp.zeros(params["b"].shape)
     return lax.scan(partial(cell, params), hidden, xs)
 
@@ -61,7 +61,7 @@ PREDICTS: dict[str, Callable[..., Any]] = {
 
 
 def loss_fn(predict, params, windows: Float[Array, "batch time"]):
-    """Mean squared error of the next number, at each time of each window."""
+    """Mean squared error of the next number, at each time."""
     preds = jax.vmap(lambda xs: predict(params, xs)[1])(windows[:, :-1])
     return ((preds - windows[:, 1:]) ** 2).mean()
 

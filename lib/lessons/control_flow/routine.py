@@ -21,15 +21,12 @@ def safe_sqrt_cond(x):
     return lax.cond(x > 0, jnp.sqrt, lambda x: 0.0 * x, x)
 
 
-ACTIVATIONS = (jnp.tanh, jax.nn.relu, jnp.sin)
-
-
 def activation_python(place, x):
-    return ACTIVATIONS[place](x)
+    return (jnp.tanh, jax.nn.relu, jnp.sin)[place](x)
 
 
 def activation_switch(place, x):
-    return lax.switch(place, ACTIVATIONS, x)
+    return lax.switch(place, (jnp.tanh, jax.nn.relu, jnp.sin), x)
 
 
 def running_mean_python(xs):
@@ -101,7 +98,7 @@ REPLACEMENTS: dict[str, Replacement] = {
     ),
     "switch": Replacement(
         activation_python, activation_switch, (np.int32(2), np.float32(0.5)), (INTEGER,),
-        "A list needs a number, and the tracer has none yet. `switch` takes a list of functions and a traced index, which it "
+        "A tuple needs a number, and the tracer has none yet. `switch` takes functions and a traced index, which it "
         "clamps to those there are.",
     ),
     "while_loop": Replacement(

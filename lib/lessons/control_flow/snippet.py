@@ -41,13 +41,12 @@ def pair(name: str) -> str:
         "fori_loop": "10, 0.05",
         "scan": "jnp.arange(50.0)",
     }[name]
-    table = "ACTIVATIONS = (jnp.tanh, jax.nn.relu, jnp.sin)\n\n\n" if name == "switch" else ""
     return f"""import jax
 import jax.numpy as jnp
 from jax import lax
 
 
-{table}{source(fun)}
+{source(fun)}
 
 
 print(jax.jit({fun.__name__})({call}))
