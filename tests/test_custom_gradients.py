@@ -161,7 +161,7 @@ def test_a_training_fails_with_the_naive_one_and_works_with_the_mended_one(name,
     else:
         assert metrics["loss"][-1] < 0.05
     broken_at = int(state.opt_state["broken_at"])
-    assert PairTraining(name, batch_size).observe(state, ()).picture["broken_at"] == broken_at
+    assert PairTraining(name, batch_size).observe(state, pair_data(name, 0)).picture["broken_at"] == broken_at
     if name == ROUND:
         assert broken_at == 0
         np.testing.assert_allclose(metrics["naive"], metrics["naive"][0])
