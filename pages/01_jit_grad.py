@@ -167,7 +167,7 @@ panels.measure(
     "grad", controls, draw_timings, "Traces, lowers, compiles and runs the gradient from nothing, and runs it eagerly.",
     measured.gradient_phases, name, point, constants,
 )  # fmt: skip
-panels.stages("grad", controls, "jit(grad(f))", descent.gradient, name)
+panels.inside("grad", controls, "jit(grad(f))", descent.gradient, name)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

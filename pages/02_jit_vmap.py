@@ -90,7 +90,7 @@ panels.measure(
     f"Every power of two up to Batch size ({controls.batch_size:,}), each way blocked and timed in turns.",
     measured.batching_sweep, name, controls.batch_size,
 )  # fmt: skip
-panels.stages("vmap", controls, "jit(vmap(f))", batching.mapped, name, controls.batch_size)
+panels.inside("vmap", controls, "jit(vmap(f))", batching.mapped, name, controls.batch_size)
 
 st.subheader("Live: many models trained at once", anchor=False)
 st.markdown(
