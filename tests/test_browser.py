@@ -277,7 +277,7 @@ def test_behind_a_base_path_frames_come_through(chromium: Browser) -> None:
         page.locator(".live").wait_for()
         h.press(page, "Run")
         h.wait_for_stat(page, "Step", r"[1-9]")
-        expect(page.locator(".live .chart canvas")).to_have_count(2)
+        expect(page.locator(".live .chart canvas")).to_have_count(3)
 
 
 def test_in_a_frame_of_a_course_page_frames_come_through(app: str, page: Page) -> None:
@@ -285,4 +285,4 @@ def test_in_a_frame_of_a_course_page_frames_come_through(app: str, page: Page) -
     inside = page.frame_locator("iframe")
     inside.get_by_role("button", name="Run", exact=True).click()
     expect(inside.locator(".stats .value").nth(1)).to_have_text(re.compile(r"[1-9][\d,]*"), timeout=30_000)
-    expect(inside.locator(".live .chart canvas")).to_have_count(2)
+    expect(inside.locator(".live .chart canvas")).to_have_count(3)

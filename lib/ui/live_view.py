@@ -93,7 +93,8 @@ def live(
         raise frame.PageEnd from None
 
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
-        return frames.LiveFrame(_numbers(snapshot, extra_stats), draw(snapshot), _notes(snapshot))
+        shown = [*draw(snapshot), charts.step_times(snapshot)]
+        return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
 
     with st.container(key="stage_live") if on_stage else st.container():
         if push.serves():
