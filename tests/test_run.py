@@ -618,6 +618,66 @@ def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, 
     assert_whole(snapshot)
 
 
+def test_it_goes_back_to_before_it_diverged_as_if_no_later_step_had_been_taken(run, executor):
+    before = go_to(run, executor, 40)
+    run.configure(spec(), 17.0)
+    diverged = diverge(run, executor)
+    assert diverged.goes_back_to == 40 < diverged.step and "returns to step 40," in diverged.message
+    run.go_back()
+    back = settled(run, executor)
+    assert back.status is Status.PAUSED and back.message == "" and back.goes_back_to is None
+    assert back.step == 40 and back.examples == before.examples and back.computing_s == before.computing_s
+    assert back.events == () and len(back.compilations) == 1
+    np.testing.assert_array_equal(back.metrics["each"], before.metrics["each"])
+    np.testing.assert_array_equal(back.step_ms.mean, before.step_ms.mean)
+    np.testing.assert_array_equal(back.picture["b"], before.picture["b"])
+    np.testing.assert_array_equal(back.observed["test_loss"], before.observed["test_loss"])
+    run.configure(spec(), 0.05)
+    on = go_to(run, executor, 60)
+    assert on.events == ((40, "learning rate 0.1 → 0.05"),)
+    expected = mean_loop(0, 3, [(8, 0.1)] * 40 + [(8, 0.05)] * 20)
+    np.testing.assert_allclose(on.metrics["each"], expected[:60], rtol=1e-5, atol=1e-6)
+    assert_whole(on)
+
+
+def test_it_can_go_back_as_often_as_it_diverges(run, executor):
+    go_to(run, executor, 40)
+    run.configure(spec(), 17.0)
+    for _ in range(3):
+        assert diverge(run, executor).goes_back_to == 40
+        run.go_back()
+        assert settled(run, executor).step == 40
+
+
+def test_the_point_to_go_back_to_is_the_latest_whose_loss_was_near_the_lowest(run, executor):
+    go_to(run, executor, 100)  # the loss goes up and down with the batches, and is at rest otherwise
+    losses = settled(run, executor).metrics["loss"]
+    assert losses[-20:].mean() < 0.9 * losses.min() + 0.1 * losses[0] > losses.min()
+    run.configure(spec(), 5.0)
+    run.step()  # one step of the ruinous rate
+    executor.take_all()
+    diverged = diverge(run, executor)
+    assert diverged.goes_back_to in (100, 101)
+
+
+def test_a_run_that_only_rises_has_nothing_to_go_back_to(run, executor):
+    run.configure(spec(), 17.0)
+    diverged = diverge(run, executor)
+    assert diverged.goes_back_to is None and "Reset" in diverged.message and "Go back" not in diverged.message
+    run.go_back()
+    assert run.look().status is Status.DIVERGED and run.look().step == diverged.step
+
+
+def test_only_a_run_that_has_diverged_goes_back(run, executor):
+    before = go_to(run, executor, 40)
+    assert before.goes_back_to is None
+    run.go_back()
+    assert run.look().status is Status.FINISHED and run.look().step == 40
+    run.run()
+    run.go_back()
+    assert run.look().status is Status.RUNNING
+
+
 def test_a_run_that_diverges_at_its_first_step_keeps_nothing_and_says_so(run, executor):
     run.configure(spec(Mean(8, numbers=np.full(64, 1e38, np.float32))), 1e30)
     run.run()

@@ -114,6 +114,7 @@ class Snapshot(NamedTuple):
         active: whether it changes by itself.
         audience: active runs that somebody looks at, this one among them.
         changed_at: when its newest step was there, in seconds since the epoch.
+        goes_back_to: the step that `LiveRun.go_back` leads to; None if it leads nowhere.
     """
 
     status: Status
@@ -141,6 +142,20 @@ class Snapshot(NamedTuple):
     active: bool
     audience: int
     changed_at: float
+    goes_back_to: int | None = None
+
+
+class GoodPoint(NamedTuple):
+    """Where to go back to after a divergence.
+
+    Attributes:
+        record: what the run had shown by then.
+        learning_rate: of the step that led there.
+    """
+
+    state: TrainState
+    record: Recorder
+    learning_rate: float | None
 
 
 class LiveRun:
@@ -174,6 +189,8 @@ class LiveRun:
         self._compiling_since: float | None = None
         self._change = ""
         self._state: TrainState | None = None
+        self._good: GoodPoint | None = None
+        self._first_loss = self._lowest_loss = float("inf")
         self._target = 0
         self._at_target = Status.PAUSED
         self._status = Status.READY
@@ -182,6 +199,7 @@ class LiveRun:
         self._picture_at = -PICTURE_S
         self._changed_at = time.time()
         self._last_rate: float | None = None
+        self._taken_rate: float | None = None
         self._compilations: deque[Compilation] = deque(maxlen=20)
         self._events: deque[tuple[int, str]] = deque(maxlen=20)
 
@@ -253,6 +271,24 @@ class LiveRun:
         with self._lock:
             self._clear()
 
+    def go_back(self) -> None:
+        """After a divergence: back to the best point before it, as if no later step had been taken."""
+        with self._lock:
+            good = self._good
+            if self._status is not Status.DIVERGED or good is None:
+                return
+            self._generation += 1  # whatever is being computed is of a later step
+            self._busy = False
+            self._state, self._last_rate, self._taken_rate = good.state, good.learning_rate, good.learning_rate
+            self._recorder = good.record.copy()
+            step = self._recorder.step
+            self._events = deque((event for event in self._events if event[0] < step), self._events.maxlen)
+            self._compilations = deque(
+                (made._replace(step=min(made.step, step)) for made in self._compilations), self._compilations.maxlen
+            )
+            self._status, self._message = Status.PAUSED, ""
+            self._advance()  # show it as it is
+
     # What somebody who looks does.
 
     def touch(self) -> None:
@@ -301,6 +337,7 @@ class LiveRun:
                 since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
                 active=self.active, audience=self._engine.audience(now),
                 changed_at=self._changed_at,
+                goes_back_to=self._good.record.step if self._good and self._status is Status.DIVERGED else None,
             )  # fmt: skip
 
     # What the engine does.
@@ -412,8 +449,24 @@ class LiveRun:
             state = start_state(program, spec.seed, spec.placed_data)
         return compute_chunk(program, state, spec.placed_data, learning_rate, count, want_picture)
 
+    def _keep_if_good(self, losses: np.ndarray) -> None:
+        """Keeps the present state, from which steps of these losses were taken, if it is one to go back to.
+
+        That is the latest whose loss had come down nine tenths of the way from the first to the lowest. After a
+        divergence the last finite state is none: it is as far off as float32 can say.
+        """
+        loss = float(losses.mean(dtype=np.float64))
+        if self._state is None:
+            self._first_loss = loss  # the start needs no keeping
+        self._lowest_loss = min(self._lowest_loss, loss)
+        if self._state is not None and loss <= 0.9 * self._lowest_loss + 0.1 * self._first_loss:
+            self._good = GoodPoint(self._state, self._recorder.copy(), self._taken_rate)
+
     def _took_chunk(self, chunk: Chunk, spec: Spec, learning_rate: float) -> None:
         now = self._clock()
+        if chunk.num_steps:
+            self._keep_if_good(chunk.metrics["loss"])
+            self._taken_rate = learning_rate
         self._state = chunk.state
         self._changed_at = time.time()
         if chunk.num_steps:
@@ -436,9 +489,17 @@ class LiveRun:
                 self._events.append(end)
             self._message = (
                 f"Step {step + 1:,} would make {chunk.diverged} infinite or not a number "
-                f"at learning rate {learning_rate:g}. Everything up to step {step:,} is kept. "
-                "Take a lower learning rate and press Run to go on from here, or Reset to start anew."
+                f"at learning rate {learning_rate:g}. {self._way_on()}"
             )
+
+    def _way_on(self) -> str:
+        """What to do after a divergence."""
+        if self._good is None:
+            return "Choose a lower learning rate, then press Reset and Run to begin anew."
+        return (
+            f"**Go back** returns to step {self._good.record.step:,}, when the loss was near its lowest, and forgets the "
+            "steps after it. Then choose a lower learning rate and press Run. **Reset** begins anew."
+        )
 
 
 def _difference(before: Spec, after: Spec) -> str:
