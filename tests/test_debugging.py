@@ -68,8 +68,23 @@ def test_the_board_keeps_so_much_and_no_more():
     for ticket in range(board.SIZE + 10):
         board.note(ticket + 5, 0, 0.0, 1.0)
     assert board.read(1, 10**6) == [] and len(board._said) == board.SIZE
-    board.note(board.SIZE + 14, 0, 2.0, 1.0)  # a run that begins anew
-    assert board.read(board.SIZE + 14, 1) == ["step 0: loss 2.0000, smallest deviation 1.0000"]
+    for step in (10, 20, 10):  # a part of a chunk is taken again
+        board.note(1, step, float(step), 1.0)
+    assert board.read(1, 10**6) == ["step 10: loss 10.0000, smallest deviation 1.0000"]
+
+
+def test_steps_that_are_not_a_number_push_no_message_out():
+    ticket = debugging.BOARD.ticket()
+    problem = debugging.Watched(32, 10, ticket)
+    data = problem.data(0)
+    state = problem.init(jax.random.key(0), data)
+    for count in (25, 3000):  # the second chunk ends in NaN after a few steps, and goes on for many
+        state, metrics, _ = train_steps(problem, state, data, 1.0, count)
+    jax.block_until_ready(state)
+    jax.effects_barrier()
+    assert not np.isfinite(metrics["loss"][2999])
+    said = [text.split(":")[0] for text in debugging.BOARD.read(ticket, 26)]
+    assert said == ["step 20", "step 10", "step 0"]
 
 
 # The tools.
@@ -278,6 +293,7 @@ def test_the_page_finds_the_nan_after_a_divergence():
     pick(app, "Steps a second", "unlimited")
     press(app, "Run")
     run_until(app, lambda shown: "diverged" in shown["Status"])
+    settle(app.run())  # a frame that was drawn while it diverged is not the last one
     assert any("smallest deviation" in code.value for code in app.code)
     press(settle(app.run()), "Find the NaN")
     settle(app.run())

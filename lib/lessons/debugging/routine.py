@@ -98,13 +98,21 @@ class Board:
         return np.int32(next(self._tickets))
 
     def note(self, ticket: Any, step: Any, loss: Any, scale: Any) -> None:
-        """Called from inside the program. A step that is taken again says the same again."""
+        """Called from inside the program.
+
+        A chunk of steps goes on to its end though all is NaN. The run takes none of these steps, and thousands of them
+        would push out what was said before: they are not kept. Then the chunk is taken again in parts, from an earlier
+        step on: what was said of later ones makes room.
+        """
+        if not np.isfinite(loss):
+            return
+        step = int(step)
         with self._lock:
             said = self._said.setdefault(int(ticket), {})
             self._said.move_to_end(int(ticket))
-            if int(step) == 0:
-                said.clear()
-            said[int(step)] = f"step {int(step):,}: loss {float(loss):.4f}, smallest deviation {float(scale):.4f}"
+            while said and next(reversed(said)) >= step:
+                said.popitem()
+            said[step] = f"step {step:,}: loss {float(loss):.4f}, smallest deviation {float(scale):.4f}"
             while len(said) > self.LENGTH:
                 said.pop(next(iter(said)))
             while len(self._said) > self.SIZE:
@@ -114,7 +122,7 @@ class Board:
         """The messages of a run from the steps before one, newest first."""
         with self._lock:
             said = dict(self._said.get(int(ticket), {}))
-        return [said[step] for step in sorted(said, reverse=True) if step < before]
+        return [said[step] for step in reversed(said) if step < before]
 
 
 BOARD = Board()
