@@ -15,9 +15,9 @@ AXES = ("step", "seconds", "examples")
 """What a metric can be drawn against: seconds are those of computing."""
 MAX_NUMBERS = 880
 """Means of one curve family in a frame, so that a frame stays below 10 kB however many metrics there are."""
-MAX_BUCKETS = 160
-OBSERVED_BUCKETS = 80
-TIMES_BUCKETS = 80
+MAX_BUCKETS = 112
+OBSERVED_BUCKETS = 64
+TIMES_BUCKETS = 48
 
 
 class Curves(NamedTuple):

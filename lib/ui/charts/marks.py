@@ -11,6 +11,8 @@ import numpy as np
 from lib.ui.charts.base import named, words
 from lib.ui.style import SERIES
 
+NEWEST = 12
+"""Marks that are shown, at the most: a frame has to stay small."""
 ROWS = 3
 """Texts below each other, where marks stand close."""
 LINE = 42
@@ -51,11 +53,12 @@ def data(events: Sequence[Event], end: float, note: str = "", start: float = 0.0
     A text stands to the left of its rule if there is room, else to the right, else across it.
 
     Args:
-        events: in their order.
+        events: in their order; the newest are shown.
         start, end: of the axis.
     """
     end = end if end > start else start + 1  # before the first step
     length = end - start
+    events = events[-NEWEST:]
     taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
     texts, sides, places = [], [], []
     for x, text in reversed(events):
