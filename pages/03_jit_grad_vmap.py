@@ -103,5 +103,17 @@ panels.follow(
         "Notice": NOTICE,
         "Break it": lambda: panels.break_it("ways", MISTAKES),
     },
-    terms=("batch", "argnums", "learning rate", "trace", "dispatch", "eager", "steady", "jaxpr", "HLO", "fusion", "flops"),
+    terms=(
+        "batch",
+        "argnums",
+        "learning rate",
+        "trace",
+        "dispatch",
+        "eager",
+        "steady",
+        "jaxpr",
+        "HLO",
+        "fusion",
+        "flops",
+    ),
 )

@@ -21,6 +21,12 @@ def gradient_ways(device: jax.Device, batch_size: int, seed: int) -> Rows:
         "grad(mean(vmap(loss))), eager": partial(linear_regression.grad_of_mean, *args)
     }
     for label, (way, whole) in linear_regression.WAYS.items():
-        name = f"jit of the {label}" if label == "closed form" else f"jit({label})" if whole else "loop over jit(grad(loss))"
+        name = (
+            f"jit of the {label}"
+            if label == "closed form"
+            else f"jit({label})"
+            if whole
+            else "loop over jit(grad(loss))"
+        )
         calls[name] = partial(jax.jit(way) if whole else way, *args)
     yield from compare(calls)
