@@ -94,8 +94,8 @@ def value() -> None:
             for v, start in zip(function.variables, function.point, strict=True)
         )
     panels.answer(
-        lambda report: view.draw_value(name, point, report, landscape(), controls.device_name),
-        controls.device, descent.gradient_report, name, point, constants,
+        lambda report: view.draw_value(name, point, report, controls.device_name),
+        controls.device, descent.value_report, name, point, constants,
     )  # fmt: skip
 
 

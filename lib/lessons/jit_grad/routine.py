@@ -210,6 +210,12 @@ def landscape(name: Name, constants: tuple) -> dict[str, Any]:
     }
 
 
+def value_report(name: Name, point: tuple[float, ...], constants: tuple[float, ...]) -> dict[str, Any]:
+    """`gradient_report`, and with it the `shape` of the function: its curve or its landscape."""
+    shape = curve if len(point) == 1 else landscape
+    return gradient_report(name, point, constants) | {"shape": shape(name, constants)}
+
+
 def gradient(name: Name) -> Made:
     """`grad(f)` of a function of `functions.FUNCTIONS`, at the point where its page starts."""
     function = function_of(name)

@@ -258,15 +258,9 @@ def slug(name: Name) -> str:
     return name.replace(" ", "_") if isinstance(name, str) else f"typed_{name.domain[0]:g}_{name.domain[1]:g}"
 
 
-def draw_value(
-    name: Name, point: tuple[float, ...], report: dict[str, Any], shape: dict[str, Any] | None, device: str
-) -> None:
-    """The derivatives at a point in three ways, and where it is.
-
-    Args:
-        report: what `gradient_report` says.
-        shape: the curve or the landscape; None as long as there is none.
-    """
+def draw_value(name: Name, point: tuple[float, ...], report: dict[str, Any], device: str) -> None:
+    """The derivatives at a point in three ways, and where it is, as `value_report` says."""
+    shape = report["shape"]
     function = function_of(name)
     left, right = st.columns([1.15, 1], gap="large")
     with left:
@@ -274,8 +268,6 @@ def draw_value(
         st.markdown(f"At this point **f = {report['f']:.6g}**, computed on {device}.")
         _draw_derivatives(function, report)
     with right:
-        if shape is None:
-            return
         if len(point) == 1:
             title = "f and its derivatives, by grad"
             charts.show(curve(title, function, shape, point[0], float(report["f"])))
