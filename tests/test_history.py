@@ -16,32 +16,33 @@ def rows_of(count, series=2, seed=0):
 
 
 def brute_force(coordinates, values, width):
-    """What `points` should give, bucket by bucket and series by series, with loops."""
-    if width == 1:
-        return coordinates, values
-    where, points = [], []
+    """What `buckets` should give, bucket by bucket, with loops and in double precision."""
+    rows = []
     for begin in range(0, len(values), width):
         bucket, at = values[begin : begin + width], coordinates[begin : begin + width]
-        first, second = [], []
-        for column in bucket.T:
-            low, high = int(np.argmin(column)), int(np.argmax(column))
-            first.append(column[min(low, high)])
-            second.append(column[max(low, high)])
-        where += [at[0], at[-1]]
-        points += [first, second]
-    return np.array(where), np.array(points, np.float32)
+        mean = sum(row.astype(np.float64) for row in bucket) / len(bucket)
+        low = [min(column) for column in bucket.T]
+        high = [max(column) for column in bucket.T]
+        rows.append(((at[0] + at[-1]) / 2, mean, low, high))
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+def assert_equal(buckets, expected):
+    where, mean, low, high = expected
+    np.testing.assert_array_equal(buckets.coordinates, where)
+    np.testing.assert_allclose(buckets.mean, mean, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(buckets.low, low)
+    np.testing.assert_array_equal(buckets.high, high)
+    assert {part.dtype for part in buckets[1:]} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 15, 16, 17, 31, 100, 1000, 4097])
 @pytest.mark.parametrize("max_buckets", [2, 8, 240])
-def test_points_equal_a_brute_force_reduction(count, max_buckets):
+def test_buckets_equal_a_brute_force_reduction(count, max_buckets):
     coordinates, values = rows_of(count)
     history = History(2, max_buckets)
     history.append(coordinates, values)
-    where, points = history.points()
-    expected_where, expected = brute_force(coordinates, values, history.width)
-    np.testing.assert_array_equal(points, expected)
-    np.testing.assert_array_equal(where, expected_where)
+    assert_equal(history.buckets(), brute_force(coordinates, values, history.width))
 
 
 @settings(deadline=None, max_examples=150)
@@ -51,8 +52,7 @@ def test_points_equal_a_brute_force_reduction(count, max_buckets):
     numbers=st.integers(1, 4),
     seed=st.integers(0, 999),
 )
-def test_points_do_not_depend_on_how_the_rows_came(chunks, max_buckets, numbers, seed):
-    """Few different numbers, so that minimum and maximum are often tied."""
+def test_buckets_do_not_depend_on_how_the_rows_came(chunks, max_buckets, numbers, seed):
     count = sum(chunks)
     coordinates = np.arange(3.0 * count).reshape(count, 3)
     values = np.random.default_rng(seed).integers(0, numbers, (count, 2)).astype(np.float32)
@@ -65,25 +65,22 @@ def test_points_do_not_depend_on_how_the_rows_came(chunks, max_buckets, numbers,
         by_row.append(coordinates[i : i + 1], values[i : i + 1])
     assert by_chunks.rows == by_row.rows == count
     assert by_chunks.width == by_row.width
-    for one, other in zip(by_chunks.points(), by_row.points(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for one, other in zip(by_chunks.buckets(), by_row.buckets(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
     if count:
-        expected_where, expected = brute_force(coordinates, values, by_row.width)
-        np.testing.assert_array_equal(by_row.points()[0], expected_where)
-        np.testing.assert_array_equal(by_row.points()[1], expected)
+        assert_equal(by_row.buckets(), brute_force(coordinates, values, by_row.width))
 
 
 @pytest.mark.parametrize("count", [10, 239, 240, 241, 5_000, 1_000_000])
-def test_memory_and_points_are_bounded(count):
+def test_memory_and_buckets_are_bounded(count):
     history = History(1, 240)
     coordinates, values = rows_of(count, 1)
     for begin in range(0, count, 16_384):
         history.append(coordinates[begin : begin + 16_384], values[begin : begin + 16_384])
-    where, points = history.points()
-    assert len(where) == len(points) <= 2 * 240
+    assert {len(part) for part in history.buckets()} <= set(range(241))
     assert history.rows == count
-    held = sum(getattr(history, name).nbytes for name in ("_low", "_high", "_start", "_end"))
-    assert held <= 240 * (4 + 4 + 24 + 24)
+    held = sum(getattr(history, name).nbytes for name in ("_mean", "_low", "_high", "_start", "_end"))
+    assert held <= 240 * (8 + 4 + 4 + 24 + 24)
     assert len(history._values) < history.width or history.width == 1
 
 
@@ -94,19 +91,28 @@ def test_a_single_spike_in_a_long_run_stays_visible():
     history = History(1, 16)
     for begin in range(0, len(values), 777):
         history.append(coordinates[begin : begin + 777], values[begin : begin + 777])
-    _, points = history.points()
-    assert points.max() == 1e6 and points.min() == -1e6
+    buckets = history.buckets()
+    assert buckets.high.max() == 1e6 and buckets.low.min() == -1e6
 
 
 @pytest.mark.parametrize("count", [3, 100, 5000])
-def test_coordinates_begin_with_the_first_row_end_with_the_last_and_ascend(count):
+def test_coordinates_are_in_the_middle_of_their_rows_and_ascend(count):
     coordinates, values = rows_of(count)
     history = History(2, 16)
     history.append(coordinates, values)
-    where, _ = history.points()
-    np.testing.assert_array_equal(where[0], coordinates[0])
-    np.testing.assert_array_equal(where[-1], coordinates[-1])
-    assert np.all(np.diff(where, axis=0) >= 0)
+    where = history.buckets().coordinates
+    first, last = coordinates[: history.width], coordinates[(len(where) - 1) * history.width :]
+    np.testing.assert_allclose(where[0], first.mean(0))
+    np.testing.assert_allclose(where[-1], last.mean(0))
+    assert np.all(np.diff(where, axis=0) > 0)
+
+
+def test_the_mean_of_large_numbers_does_not_overflow():
+    values = np.full((64, 1), 3e38, np.float32)
+    history = History(1, 8)
+    history.append(np.arange(64.0)[:, None] * np.ones(3), values)
+    assert history.width > 1
+    np.testing.assert_allclose(history.buckets().mean, 3e38, rtol=1e-6)
 
 
 def test_few_rows_are_kept_as_they_are():
@@ -114,23 +120,24 @@ def test_few_rows_are_kept_as_they_are():
     history = History(2, 16)
     history.append(coordinates, values)
     assert history.width == 1
-    np.testing.assert_array_equal(history.points()[1], values)
+    for part in history.buckets()[1:]:
+        np.testing.assert_array_equal(part, values)
 
 
-def test_an_empty_history_has_no_points():
-    where, points = History(3, axes=2).points()
-    assert where.shape == (0, 2) and points.shape == (0, 3)
+def test_an_empty_history_has_no_buckets():
+    where, *parts = History(3, axes=2).buckets()
+    assert where.shape == (0, 2) and [part.shape for part in parts] == [(0, 3)] * 3
 
 
-def test_points_that_were_given_out_do_not_change_later():
+def test_what_was_given_out_does_not_change_later():
     coordinates, values = rows_of(100)
     history = History(2, 16)
     history.append(coordinates[:50], values[:50])
-    where, points = history.points()
-    copies = where.copy(), points.copy()
+    given = history.buckets()
+    copies = [part.copy() for part in given]
     history.append(coordinates[50:], values[50:])
-    np.testing.assert_array_equal(where, copies[0])
-    np.testing.assert_array_equal(points, copies[1])
+    for part, copy in zip(given, copies, strict=True):
+        np.testing.assert_array_equal(part, copy)
 
 
 @pytest.mark.parametrize("max_buckets", [-2, 0, 1, 3, 15])

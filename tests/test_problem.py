@@ -26,7 +26,10 @@ from lib.lessons.pytrees.random_keys import Dropout
 from lib.lessons.pytrees.routine import TreeTraining
 from lib.lessons.state_libraries.routine import PLAIN, Libraries
 from lib.lessons.training.routine import Training
+from lib.live import comparison
+from lib.live.devices import devices
 from lib.measure import compile_log
+from lib.measure.timing import records_of
 from lib.routines.datasets import load
 from lib.routines.networks import Network
 from lib.routines.problem import (
@@ -223,6 +226,27 @@ def content(data):
 @pytest.mark.parametrize("name", LESSONS)
 def test_the_problems_of_the_lessons_are_without_mistakes(name):
     check_problem(LESSONS[name], LESSONS[name].data(0))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_each_way_to_take_a_step_that_is_compared_gives_the_same(name, monkeypatch):
+    """Each is called once; how it is timed is tested elsewhere."""
+    results = {}
+
+    def compare(calls, unblocked=()):
+        results.update({label: jax.block_until_ready(call()) for label, call in calls.items()})
+        return iter(())
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    records = records_of(comparison.compare_step(devices()["cpu:0"], LESSONS[name], 0, 0.1))
+    assert [record.phase for record in records] == ["trace", "lower", "compile"]
+    assert set(results) == (
+        {comparison.HOST} if name == "ManyDevices" else {comparison.EAGER, comparison.JIT, comparison.DISPATCH}
+    )
+    first, *others = (jax.tree.leaves((state.params, metrics)) for state, metrics in results.values())
+    for other in others:
+        for leaf, expected in zip(other, first, strict=True):
+            np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LESSONS)

@@ -55,12 +55,11 @@ def all_finite(arrays):
 
 
 def assert_whole(snapshot):
-    """Every step is in the history, once."""
+    """Every step is in the history, once: each bucket is in the middle of its steps."""
     steps = snapshot.coordinates["step"]
-    assert steps[0] == 1 and steps[-1] == snapshot.step
-    assert np.all(np.diff(steps) >= 0)
-    if len(steps) == snapshot.step:  # buckets are single rows
-        np.testing.assert_array_equal(steps, np.arange(1, snapshot.step + 1))
+    width = int(2 * steps[0] - 1) if len(steps) > 1 else snapshot.step
+    every = np.arange(1, snapshot.step + 1)
+    np.testing.assert_array_equal(steps, [every[at : at + width].mean() for at in range(0, snapshot.step, width)])
 
 
 # Start, stop, step.
@@ -222,13 +221,25 @@ def test_after_a_reset_a_late_chunk_does_not_mix_with_the_new_run(run, executor)
 
 
 def test_the_history_equals_an_explicit_loop(run, executor):
-    snapshot = go_to(run, executor, 200)
-    path = mean_loop(0, 3, [(8, 0.1)] * 200)
-    np.testing.assert_allclose(snapshot.metrics["each"], path[:-1], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(snapshot.metrics["loss"], np.abs(path[:-1]).max(1), rtol=1e-5)
-    assert {name: values.shape for name, values in snapshot.metrics.items()} == {"loss": (200,), "each": (200, 3)}
+    snapshot = go_to(run, executor, 100)
+    path = mean_loop(0, 3, [(8, 0.1)] * 100)
+    for part in (snapshot.metrics, snapshot.lows, snapshot.highs):  # a step a bucket
+        np.testing.assert_allclose(part["each"], path[:-1], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(part["loss"], np.abs(path[:-1]).max(1), rtol=1e-5)
+        assert {name: values.shape for name, values in part.items()} == {"loss": (100,), "each": (100, 3)}
     for name, values in snapshot.metrics.items():
         np.testing.assert_array_equal(snapshot.latest[name], values[-1])
+
+
+def test_a_long_history_is_mean_minimum_and_maximum_of_the_explicit_loop(run, executor):
+    snapshot = go_to(run, executor, 200)
+    path = mean_loop(0, 3, [(8, 0.1)] * 200)[:-1]
+    width = 200 // len(snapshot.metrics["each"])
+    assert width > 1
+    pairs = path.reshape(-1, width, 3)
+    np.testing.assert_allclose(snapshot.metrics["each"], pairs.mean(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(snapshot.lows["each"], pairs.min(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(snapshot.highs["each"], pairs.max(1), rtol=1e-5, atol=1e-6)
 
 
 def test_coordinates_are_steps_computing_seconds_and_examples(run, executor):
@@ -278,10 +289,59 @@ def test_no_picture_is_taken_while_nobody_looks(run, executor, clock):
     assert executor.take().observed is not None
 
 
+def test_pictures_are_taken_more_often_at_first(run, executor, clock):
+    run.run()
+    executor.take()
+    for computed_s, observed in ((0.01, True), (100.0, False)):
+        run._recorder.computing_s = computed_s
+        clock.now += PICTURE_S / 2
+        run.look()
+        executor.take()  # was submitted before the look
+        assert (executor.take().observed is not None) == observed
+
+
 def test_a_long_history_stays_below_the_size_of_a_frame(run, executor):
     snapshot = go_to(run, executor, 30_000)
     assert sum(values.nbytes for values in snapshot.metrics.values()) <= 10_000
     assert_whole(snapshot)
+
+
+def test_the_time_of_a_step_is_that_of_its_chunk_and_the_first_execution_is_apart(run, executor):
+    snapshot = go_to(run, executor, 60)
+    first, *later = [chunk for chunk in executor.results if chunk.num_steps]
+    assert first.num_steps == 1 and snapshot.compilations[0].first_ms == pytest.approx(1e3 * first.elapsed_s)
+    times = snapshot.step_ms
+    for part in times[1:]:
+        np.testing.assert_allclose(part, [1e3 * chunk.elapsed_s / chunk.num_steps for chunk in later], rtol=1e-6)
+    np.testing.assert_array_equal(times.coordinates["step"], 1 + np.cumsum([chunk.num_steps for chunk in later]))
+    np.testing.assert_array_equal(times.coordinates["examples"], 8 * times.coordinates["step"])
+
+
+def test_each_program_has_a_first_execution(run, executor):
+    go_to(run, executor, 20)
+    run.configure(spec(Mean(16)), 0.1)
+    snapshot = go_to(run, executor, 40)
+    firsts = [chunk for chunk in executor.results if chunk.num_steps]
+    assert [made.step for made in snapshot.compilations] == [0, 20]
+    by_step = dict(zip(np.cumsum([chunk.num_steps for chunk in firsts]).tolist(), firsts, strict=True))
+    for made in snapshot.compilations:
+        assert made.first_ms == pytest.approx(1e3 * by_step[made.step + 1].elapsed_s)
+        assert made.step + 1 not in snapshot.step_ms.coordinates["step"]
+
+
+def test_the_times_of_many_chunks_are_bounded(run, executor, clock):
+    run.configure(spec(), 0.1, pace=10.0)
+    run.run()
+    eventually(lambda: run.look().compilations)
+    for _ in range(300):
+        clock.now += 0.1
+        run.look()
+        executor.take_all()
+    times = run.snapshot().step_ms
+    elapsed = [1e3 * chunk.elapsed_s / chunk.num_steps for chunk in executor.results if chunk.num_steps][1:]
+    assert len(elapsed) > 250 and 24 <= len(times.mean) <= 48
+    assert times.low.min() == pytest.approx(min(elapsed)) and times.high.max() == pytest.approx(max(elapsed))
+    assert np.all((times.low <= times.mean * (1 + 1e-6)) & (times.mean <= times.high * (1 + 1e-6)))
 
 
 # Seeds and chunks.
@@ -551,6 +611,10 @@ def test_a_diverging_run_stops_at_the_last_finite_step(run, executor, rate):
     assert f"Step {last + 1:,} " in snapshot.message
     assert "`params['b']`" in snapshot.message and "`params['a']`" not in snapshot.message
     assert f"learning rate {rate:g}" in snapshot.message
+    assert snapshot.events == ((last, "diverged: params['b'] is not finite"),), "the charts have a mark there"
+    assert snapshot.step_ms.coordinates["step"].max(initial=0) < last, "to look for the last finite step is no step"
+    run.run()  # as it is, it goes nowhere, and there is nothing new to mark
+    assert diverge(run, executor).events == snapshot.events
 
 
 def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, executor):

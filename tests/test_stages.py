@@ -83,7 +83,22 @@ def test_the_cost_of_a_matrix_product_is_known():
     cost = cost_of(compiled)
     assert cost.flops == pytest.approx(2 * n**3, rel=0.05)
     assert cost.size_bytes == pytest.approx(3 * 4 * n**2, rel=0.5)
-    assert cost.peak_memory_bytes is None or cost.peak_memory_bytes >= 4 * n**2
+    assert cost.peak_memory_bytes >= 3 * 4 * n**2
+
+
+def test_peak_memory_has_the_temporaries_and_counts_a_donated_argument_once():
+    n = 128
+    size = 4 * n**2
+
+    def twice(a):  # the first product has to be kept for the second
+        return a @ a @ a
+
+    assert cost_of(jax.jit(twice).lower(jnp.ones((n, n))).compile()).peak_memory_bytes == 3 * size
+    kept, donated = (
+        cost_of(jax.jit(lambda a: a + 1, donate_argnums=donate).lower(jnp.ones((n, n))).compile())
+        for donate in ((), (0,))
+    )
+    assert kept.peak_memory_bytes == 2 * size and donated.peak_memory_bytes == size
 
 
 @pytest.mark.parametrize("analysis", [None, {}, [], [{"flops": 7.0, "bytes accessed": 8.0}]])

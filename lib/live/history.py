@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 
+class Buckets(NamedTuple):
+    """What to draw: a line of means, and a band from the lowest to the highest.
+
+    Attributes:
+        coordinates: float64[buckets, axes], the middle of each bucket.
+        mean, low, high: float32[buckets, series].
+    """
+
+    coordinates: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 class History:
-    """Keeps the minimum and the maximum of each bucket, for several series at once.
+    """Keeps the mean, the minimum and the maximum of each bucket, for several series at once.
 
     Args:
         series: how many numbers a row has.
@@ -20,9 +36,9 @@ class History:
         self.width = 1
         self.rows = 0
         self._max = max_buckets
+        self._mean = np.empty((0, series))
         self._low = np.empty((0, series), np.float32)
         self._high = np.empty((0, series), np.float32)
-        self._low_first = np.empty((0, series), bool)
         self._start = np.empty((0, axes))
         self._end = np.empty((0, axes))
         # Rows that do not fill a bucket yet.
@@ -43,9 +59,9 @@ class History:
             count = min(len(values) // self.width, self._max - len(self._low))
             used = count * self.width
             blocks = values[:used].reshape(count, self.width, -1)
+            self._mean = np.concatenate([self._mean, blocks.mean(1, dtype=np.float64)])
             self._low = np.concatenate([self._low, blocks.min(1)])
             self._high = np.concatenate([self._high, blocks.max(1)])
-            self._low_first = np.concatenate([self._low_first, blocks.argmin(1) <= blocks.argmax(1)])
             self._start = np.concatenate([self._start, coordinates[0 : used : self.width]])
             self._end = np.concatenate([self._end, coordinates[self.width - 1 : used : self.width]])
             values, coordinates = values[used:], coordinates[used:]
@@ -54,31 +70,21 @@ class History:
         self._values, self._coordinates = values, coordinates
 
     def _merge(self) -> None:
-        """Halves the number of buckets. Of two, the extreme's own bucket says which extreme came first."""
-        low, high = self._low.reshape(-1, 2, self._low.shape[1]), self._high.reshape(-1, 2, self._low.shape[1])
-        low_at, high_at = low.argmin(1), high.argmax(1)
-        first = self._low_first.reshape(low.shape)
-        same = np.take_along_axis(first, low_at[:, None], 1)[:, 0]
-        self._low_first = np.where(low_at == high_at, same, low_at < high_at)
-        self._low, self._high = low.min(1), high.max(1)
+        """Halves the number of buckets. All of them are full, so that the mean of two means is that of all."""
+        mean, low, high = (
+            part.reshape(-1, 2, part.shape[1]) for part in (self._mean, self._low, self._high)
+        )  # fmt: skip
+        self._mean, self._low, self._high = mean.mean(1), low.min(1), high.max(1)
         self._start, self._end = self._start[::2], self._end[1::2]
         self.width *= 2
 
-    def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """What to draw: float64[points, axes] coordinates and float32[points, series] values.
-
-        Two points a bucket, its minimum and its maximum in the order in which they came, one point while
-        buckets are single rows. The rows that do not fill a bucket yet make a last one.
-        """
-        low, high, first, start, end = self._low, self._high, self._low_first, self._start, self._end
+    def buckets(self) -> Buckets:
+        """What there is. The rows that do not fill a bucket yet make a last one."""
+        mean, low, high, start, end = self._mean, self._low, self._high, self._start, self._end
         if len(self._values):
+            mean = np.concatenate([mean, self._values.mean(0, dtype=np.float64, keepdims=True)])
             low = np.concatenate([low, self._values.min(0, keepdims=True)])
             high = np.concatenate([high, self._values.max(0, keepdims=True)])
-            in_order = self._values.argmin(0) <= self._values.argmax(0)
-            first = np.concatenate([first, in_order[None]])
             start = np.concatenate([start, self._coordinates[:1]])
             end = np.concatenate([end, self._coordinates[-1:]])
-        if self.width == 1:
-            return start, low
-        values = np.stack([np.where(first, low, high), np.where(first, high, low)], 1)
-        return np.stack([start, end], 1).reshape(-1, start.shape[1]), values.reshape(-1, low.shape[1])
+        return Buckets((start + end) / 2, mean.astype(np.float32), low, high)

@@ -13,22 +13,40 @@ from lib.routines.problem import Observed
 
 AXES = ("step", "seconds", "examples")
 """What a metric can be drawn against: seconds are those of computing."""
-MAX_NUMBERS = 700
-"""Numbers of one curve family in a frame, so that a frame stays below 10 kB however many metrics there are."""
-MAX_BUCKETS = 240
-OBSERVED_BUCKETS = 80
+MAX_NUMBERS = 600
+"""Means of one curve family in a frame, so that a frame stays below 10 kB however many metrics there are."""
+MAX_BUCKETS = 112
+OBSERVED_BUCKETS = 64
+TIMES_BUCKETS = 48
 
 
 class Curves(NamedTuple):
     """Metrics against coordinates.
 
     Attributes:
-        coordinates: float64[points] for each of `AXES`.
-        metrics: float32[points, ...] by name, each in the shape that the step gives it.
+        coordinates: float64[points] for each of `AXES`: the middle of the rows that a point stands for.
+        metrics: float32[points, ...] by name, each in the shape that the step gives it: the mean of these rows.
+        lows, highs: the same, their minimum and their maximum.
     """
 
     coordinates: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
+    lows: dict[str, np.ndarray]
+    highs: dict[str, np.ndarray]
+
+
+class StepTimes(NamedTuple):
+    """Milliseconds that a step took, chunk by chunk.
+
+    Attributes:
+        coordinates: float64[points] for each of `AXES`.
+        mean, low, high: float32[points], over the chunks that a point stands for.
+    """
+
+    coordinates: dict[str, np.ndarray]
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 class Metrics:
@@ -58,13 +76,20 @@ class Metrics:
     def curves(self) -> Curves:
         """What to draw."""
         if self._history is None:
-            return Curves(dict.fromkeys(AXES, np.empty(0)), {})
-        coordinates, matrix = self._history.points()
+            return Curves(dict.fromkeys(AXES, np.empty(0)), {}, {}, {})
+        coordinates, *matrices = self._history.buckets()
+        return Curves(_by_axis(coordinates), *map(self._by_name, matrices))
+
+    def _by_name(self, matrix: np.ndarray) -> dict[str, np.ndarray]:
         metrics, at = {}, 0
         for name, shape in self._shapes.items():
             metrics[name] = matrix[:, at : at + prod(shape)].reshape(len(matrix), *shape)
             at += prod(shape)
-        return Curves(dict(zip(AXES, coordinates.T, strict=True)), metrics)
+        return metrics
+
+
+def _by_axis(coordinates: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(AXES, coordinates.T, strict=True))
 
 
 class Recorder:
@@ -84,15 +109,24 @@ class Recorder:
         self.picture_step = 0
         self._metrics = Metrics()
         self._observed = Metrics(OBSERVED_BUCKETS)
+        self._times = History(1, TIMES_BUCKETS, len(AXES))
 
-    def take_steps(self, metrics: Mapping[str, np.ndarray], elapsed_s: float, batch_size: int) -> None:
-        """Takes in the metrics of the next steps, each float32[num_steps, ...], which took `elapsed_s` together."""
+    def take_steps(
+        self, metrics: Mapping[str, np.ndarray], elapsed_s: float, batch_size: int, timed: bool = True
+    ) -> None:
+        """Takes in the metrics of the next steps, each float32[num_steps, ...], which took `elapsed_s` together.
+
+        Args:
+            timed: whether this is how long such steps take: neither a first execution nor one that was broken off.
+        """
         count = len(metrics["loss"])
         done = np.arange(1.0, count + 1)
         coordinates = np.stack(
             [self.step + done, self.computing_s + done * (elapsed_s / count), self.examples + done * batch_size], axis=1
         )
         self._metrics.append(coordinates, metrics)
+        if timed:
+            self._times.append(coordinates[-1:], np.array([[1e3 * elapsed_s / count]], np.float32))
         self.latest = {name: values[-1] for name, values in metrics.items()}
         self.step += count
         self.computing_s += elapsed_s
@@ -115,3 +149,8 @@ class Recorder:
     def observed(self) -> Curves:
         """The metrics of the pictures."""
         return self._observed.curves()
+
+    def step_times(self) -> StepTimes:
+        """The milliseconds that a step took."""
+        coordinates, mean, low, high = self._times.buckets()
+        return StepTimes(_by_axis(coordinates), mean[:, 0], low[:, 0], high[:, 0])

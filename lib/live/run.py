@@ -19,7 +19,7 @@ import numpy as np
 from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
-from lib.live.recorder import Recorder
+from lib.live.recorder import Recorder, StepTimes
 from lib.routines.problem import Problem, TrainState, check_hashable
 
 LEASE_S = 8.0
@@ -81,13 +81,22 @@ class Spec:
 
 
 class Compilation(NamedTuple):
-    """A program that a run got, new or shared."""
+    """A program that a run got, new or shared.
+
+    Attributes:
+        step: after which it took over.
+        waited_s: until it was there.
+        shared: whether it was compiled, or being compiled, when the run asked for it.
+        change: why another one was needed, in words; empty for the first.
+        first_ms: its first execution in this run, of one step; None until then.
+    """
 
     step: int
     program: Program
     waited_s: float
     shared: bool
     change: str
+    first_ms: float | None = None
 
 
 class Snapshot(NamedTuple):
@@ -95,9 +104,12 @@ class Snapshot(NamedTuple):
 
     Attributes:
         coordinates: float64[points] for each of `recorder.AXES`: step, seconds of computing, examples seen.
-        metrics: float32[points, ...] by name: what each step reports, `loss` among it.
+        metrics: float32[points, ...] by name: what each step reports, `loss` among it; of each bucket of steps the mean.
+        lows, highs: the same, of each bucket the minimum and the maximum.
         latest: the metrics of the last step, empty before the first.
-        observed_coordinates, observed: the same for what is observed between chunks (`test_loss`, ...).
+        observed_coordinates, observed: as `coordinates` and `metrics`, for what is observed between chunks (`test_loss`).
+        step_ms: how long a step took, chunk by chunk, without the first execution of each program.
+        events: after which step what was changed, in words; or where it diverged.
         since_s: how long the present compilation has been going on.
         active: whether it changes by itself.
         audience: active runs that somebody looks at, this one among them.
@@ -116,9 +128,12 @@ class Snapshot(NamedTuple):
     device: str
     coordinates: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
+    lows: dict[str, np.ndarray]
+    highs: dict[str, np.ndarray]
     latest: dict[str, np.ndarray]
     observed_coordinates: dict[str, np.ndarray]
     observed: dict[str, np.ndarray]
+    step_ms: StepTimes
     picture: dict[str, np.ndarray] | None
     compilations: tuple[Compilation, ...]
     events: tuple[tuple[int, str], ...]
@@ -245,7 +260,9 @@ class LiveRun:
         with self._lock:
             now = self._clock()
             self._lease = now + LEASE_S
-            if self._pace.limit is not None or now >= self._picture_at + PICTURE_S:
+            # Often at first: what is observed becomes a curve, which must not begin with one long chord.
+            rest_s = min(PICTURE_S, self._recorder.computing_s / 4)
+            if self._pace.limit is not None or now >= self._picture_at + rest_s:
                 self._want_picture = True
             self._advance(looked=True)
             self._engine.looked_at(id(self), self._lease if self.active else None)
@@ -277,8 +294,9 @@ class LiveRun:
                 steps_per_s=self._pace.rate(now) if self._status is Status.RUNNING else 0.0,
                 ms_per_step=1e3 * (self._pace.step_s or 0.0), learning_rate=self._learning_rate,
                 batch_size=spec.problem.batch_size if spec else 0, device=str(spec.device) if spec else "",
-                coordinates=curves.coordinates, metrics=curves.metrics, latest=recorder.latest,
-                observed_coordinates=observed.coordinates, observed=observed.metrics,
+                coordinates=curves.coordinates, metrics=curves.metrics, lows=curves.lows, highs=curves.highs,
+                latest=recorder.latest, observed_coordinates=observed.coordinates, observed=observed.metrics,
+                step_ms=recorder.step_times(),
                 picture=recorder.picture, compilations=tuple(self._compilations), events=tuple(self._events),
                 since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
                 active=self.active, audience=self._engine.audience(now),
@@ -399,7 +417,12 @@ class LiveRun:
         self._state = chunk.state
         self._changed_at = time.time()
         if chunk.num_steps:
-            self._recorder.take_steps(chunk.metrics, chunk.elapsed_s, spec.problem.batch_size)
+            last = self._compilations[-1]
+            first = last.first_ms is None
+            if first and not chunk.diverged:
+                self._compilations[-1] = last._replace(first_ms=1e3 * chunk.elapsed_s / chunk.num_steps)
+            timed = not first and not chunk.diverged  # to find the last finite step takes further executions
+            self._recorder.take_steps(chunk.metrics, chunk.elapsed_s, spec.problem.batch_size, timed)
             self._pace.took(now, self._recorder.step, chunk.num_steps, chunk.elapsed_s, not chunk.diverged)
         if chunk.observed is not None:
             self._recorder.take_picture(chunk.observed)
@@ -408,6 +431,9 @@ class LiveRun:
             step = self._recorder.step
             self._target = 0
             self._status = Status.DIVERGED
+            end = (step, f"diverged: {chunk.diverged.strip('`')} is not finite")
+            if not self._events or self._events[-1] != end:  # it was run again as it was
+                self._events.append(end)
             self._message = (
                 f"Step {step + 1:,} would make {chunk.diverged} infinite or not a number "
                 f"at learning rate {learning_rate:g}. Everything up to step {step:,} is kept. "

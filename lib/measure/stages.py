@@ -37,7 +37,12 @@ class Phases(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The compiler's own estimate for one call. `None` where the backend gives none."""
+    """The compiler's own estimate for one call. `None` where the backend gives none.
+
+    Attributes:
+        size_bytes: read and written by all operations.
+        peak_memory_bytes: of the arguments, the results and all temporaries; results in the place of arguments count once.
+    """
 
     flops: float | None
     size_bytes: float | None
@@ -149,9 +154,18 @@ def cost_of(compiled: jax.stages.Compiled) -> Cost:
     analysis = compiled.cost_analysis() or {}
     if isinstance(analysis, list):  # one dict a partition on some backends
         analysis = analysis[0] if analysis else {}
-    memory = compiled.memory_analysis()
-    peak = getattr(memory, "peak_memory_in_bytes", None)
-    return Cost(analysis.get("flops"), analysis.get("bytes accessed"), peak)
+    return Cost(analysis.get("flops"), analysis.get("bytes accessed"), peak_memory_of(compiled.memory_analysis()))
+
+
+def peak_memory_of(memory: Any) -> int | None:
+    """Bytes that a call takes, of a compiled program's `memory_analysis()`.
+
+    Its own `peak_memory_in_bytes` leaves the temporaries out on the CPU, however many there are.
+    """
+    if memory is None:
+        return None
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return int(held - memory.alias_size_in_bytes)
 
 
 def placed(tree: Any, device: jax.Device) -> Any:

@@ -18,6 +18,7 @@ from lib.lessons.jit_grad_vmap.routine import batch_gradient
 from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.training import routine as training
 from lib.lessons.training.routine import Training, train_step, training_step
+from lib.measure.stages import peak_memory_of
 from lib.routines import networks
 from lib.routines.datasets import Dataset
 from lib.routines.networks import Network
@@ -186,7 +187,7 @@ def donation_report(size: int) -> dict[str, dict[str, Any]]:
             "is_deleted": params.is_deleted(),
             "same_memory": updated.unsafe_buffer_pointer() == before,
             "alias_bytes": getattr(memory, "alias_size_in_bytes", None),
-            "peak_bytes": getattr(memory, "peak_memory_in_bytes", None),
+            "peak_bytes": peak_memory_of(memory),
         }
     return report
 

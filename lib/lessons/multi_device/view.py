@@ -201,17 +201,18 @@ def difference(snapshot: Snapshot) -> dict[str, str]:
     """The largest difference of a loss from the single device's, over the whole run, as a number of the row."""
     if not set(WAYS[1:]) & set(snapshot.metrics):
         return {"Difference": "–"}
-    return {"Difference": f"{snapshot.metrics['difference'].max():.1e}"}
+    return {"Difference": f"{snapshot.highs['difference'].max():.1e}"}
 
 
 def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws the loss in each of some ways, and how far they are apart."""
     colors = {way: COLORS[way] for way in ways}
-    floor = np.float32(1e-12 if log else -np.inf)
+    nowhere = np.float32(np.nan)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         x, metrics = snapshot.coordinates["step"].astype(np.float32), snapshot.metrics
-        losses = {way: np.maximum(metrics.get("loss" if way == SINGLE else way, x), floor) for way in ways}
+        losses = {way: metrics.get("loss" if way == SINGLE else way, x) for way in ways}
+        losses = {way: np.where((loss > 0) | (not log), loss, nowhere) for way, loss in losses.items()}
         apart = np.maximum(metrics.get("difference", x), np.float32(1e-9))
         title = "Loss of each batch, in each way"
         return [

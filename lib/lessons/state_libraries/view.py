@@ -72,12 +72,14 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
 
 def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws the losses on top of each other, and says how far they are apart."""
-    floor = np.float32(1e-12 if log else -np.inf)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         data = {"x": snapshot.coordinates["step"].astype(np.float32)}
         if snapshot.metrics:
-            data |= {f"c{i}": np.maximum(losses, floor) for i, losses in enumerate(snapshot.metrics["losses"].T)}
+            losses = snapshot.metrics["losses"].T
+            data |= {
+                f"c{i}": np.where((each > 0) | (not log), each, np.float32(np.nan)) for i, each in enumerate(losses)
+            }
         picture = (snapshot.picture or {}).get("weights_apart")
         values = () if picture is None else picture[1:]
         apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
@@ -94,7 +96,7 @@ def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[cha
 
 def largest_difference(snapshot: Snapshot) -> dict[str, str]:
     """A number for the row of numbers."""
-    return {"Losses apart": f"{snapshot.metrics['spread'].max():.2g}" if snapshot.metrics else "–"}
+    return {"Losses apart": f"{snapshot.highs['spread'].max():.2g}" if snapshot.highs else "–"}
 
 
 def code(names: tuple[str, ...], controls: Controls) -> None:

@@ -36,13 +36,20 @@ def draw_run(
 def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart:
     """The loss of training batches, that of the test examples, and the pinned curves."""
     colors = {"train": TRAIN, "test": TEST} | dict(zip(pins, PIN_COLORS, strict=False))
-    series = {name: (coordinates[axis], values) for name, (coordinates, values) in pins.items()}
+    series = {name: charts.Line(coordinates[axis], values) for name, (coordinates, values) in pins.items()}
+    at = snapshot.coordinates[axis]
     if snapshot.metrics:
-        series["train"] = (snapshot.coordinates[axis], snapshot.metrics["loss"])
+        loss, low, high = (part["loss"] for part in (snapshot.metrics, snapshot.lows, snapshot.highs))
+        series["train"] = charts.Line(at, loss, low, high)
     if snapshot.observed:
-        series["test"] = (snapshot.observed_coordinates[axis], snapshot.observed["test_loss"])
-    title = "Loss: each training batch, and the test examples"
-    return charts.lines(title, AXIS_TITLES[axis], "loss", colors, series, log, HEIGHT, LOSS_WIDTH)
+        series["test"] = charts.Line(snapshot.observed_coordinates[axis], snapshot.observed["test_loss"])
+    events = [
+        (float(np.interp(step, snapshot.coordinates["step"], at)), text) for step, text in snapshot.events if len(at)
+    ]
+    title = "Loss: training batches and test examples"
+    return charts.lines(
+        title, AXIS_TITLES[axis], "loss", colors, series, log, HEIGHT, LOSS_WIDTH, dotted=("test",), events=events
+    )
 
 
 def picture(dataset: datasets.Dataset, snapshot: Snapshot) -> charts.Chart:

@@ -14,8 +14,16 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-FONT = {"labelFontSize": 15, "titleFontSize": 16}
+FONT = {"labelFontSize": 13, "titleFontSize": 14}
+"""Of charts on the stage, which the browser makes larger where there is room."""
+LARGE = {"labelFontSize": 15, "titleFontSize": 16}
+HEIGHT = 300
+LEGEND = 36
+"""Characters that a legend has room for in a narrow chart."""
+SHORT = "abs(datum.value) >= 1e4 ? format(datum.value, '.4~s') : format(datum.value, '.4~g')"
+"""Labels of at most four figures; a prefix only for what is large, so that a twentieth is never "50m"."""
 CODE_HEIGHT = 190
+_POWER = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
 
 Spec = dict[str, Any]
 
@@ -51,8 +59,10 @@ def chart(spec: Spec, alt: str, width: float = 1.0, **datasets: Any) -> Chart:
 
 
 def show(chart: Chart) -> None:
-    """Draws a chart."""
-    st.vega_lite_chart(spec={**chart.spec, "datasets": chart.data}, width="stretch", alt=chart.alt)
+    """Draws a chart, with its texts in the ink of the theme."""
+    ink = "#FAFAFA" if st.context.theme.type == "dark" else "#31333F"
+    config = {**chart.spec.get("config", {}), "text": {"color": ink}}
+    st.vega_lite_chart(spec={**chart.spec, "config": config, "datasets": chart.data}, width="stretch", alt=chart.alt)
 
 
 def rows(shown: Sequence[Shown]) -> list[list[Shown]]:
@@ -93,14 +103,33 @@ def _show_alone(one: Shown) -> None:
         getattr(st, one.kind)(one.body)
 
 
-def build(chart: Any, height: int, title: str) -> Spec:
-    """The specification of an Altair chart, with type that reads from afar."""
+def build(chart: Any, height: int, title: str, large: bool = False) -> Spec:
+    """The specification of an Altair chart.
+
+    Args:
+        large: for a chart that is always shown by itself, with type that reads from afar.
+    """
+    font = LARGE if large else FONT
     return (
         chart.properties(height=height, title=title)
-        .configure_axis(**FONT, labelLimit=320)
-        .configure_legend(**FONT, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
-        .configure_title(fontSize=18, anchor="start")
+        .configure_axis(**font, labelLimit=320)
+        .configure_legend(**font, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
+        .configure_title(fontSize=18 if large else 15, anchor="start")
         .to_dict()
+    )
+
+
+def measured_axis(log: bool) -> altair.Axis:
+    """The axis of what is measured: labels of at most four figures; a grid of the powers of ten on a logarithmic one."""
+    grid: Any = {"condition": {"test": _POWER, "value": 0.25}, "value": 0.0} if log else altair.Undefined
+    return altair.Axis(tickCount=6, format=".4~g", gridOpacity=grid)
+
+
+def legend(names: Sequence[str]) -> altair.Legend:
+    """A legend above the chart, in as many columns as fit without one being cut off."""
+    width = max(map(len, names), default=0) + 3
+    return altair.Legend(
+        columns=max(1, min(len(names), LEGEND // width)), symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3
     )
 
 

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import altair as alt
 import numpy as np
 
-from lib.ui.charts.base import Chart, Spec, build, chart, named, repeated
+from lib.ui.charts import bands, marks
+from lib.ui.charts.base import HEIGHT, SHORT, Chart, Spec, build, chart, legend, measured_axis, named, repeated
+
+
+class Line(NamedTuple):
+    """What is drawn of a series.
+
+    Attributes:
+        low, high: what it is the mean of goes from here to there: it is smoothed, over a band. None: as it is.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
 
 
 @cache
 def _spec(
-    title: str, x_title: str, y_title: str, names: tuple[str, ...], colors: tuple[str, ...], log: bool, height: int
-) -> Spec:
-    y_scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
-    chart = (
-        alt.Chart(named("lines"))
-        .mark_line(strokeWidth=2.5, interpolate="linear", clip=True)
+    title: str, x_title: str, y_title: str, names: tuple[str, ...], colors: tuple[str, ...], log: bool,
+    dotted: tuple[str, ...], height: int,
+) -> Spec:  # fmt: skip
+    scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
+    # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
+    x, color = alt.X("x:Q", title=x_title), alt.Color("series:N", title=None)
+    x_axis = alt.Axis(labelExpr=SHORT, tickCount=6)
+
+    def y(column: str) -> alt.Y:
+        return alt.Y(column, title=y_title)
+
+    base = alt.Chart(named("lines"))
+    layers = [
+        alt.Chart(named("bands"))
+        .mark_area(opacity=0.22, clip=True)
         .encode(
-            alt.X("x:Q", title=x_title, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6)),
-            alt.Y("y:Q", title=y_title, scale=y_scale, axis=alt.Axis(tickCount=6)),
-            alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names), range=list(colors))),
+            x.scale(nice=False, zero=False).axis(x_axis),
+            y("low:Q").scale(scale).axis(measured_axis(log)),
+            color.scale(domain=list(names), range=list(colors)).legend(legend(names)),
+            alt.Y2("high:Q"),
+        ),
+        base.mark_line(strokeWidth=2.5, clip=True).encode(x, y("y:Q"), color),
+    ]
+    if dotted:
+        among = " || ".join(f"datum.series == {name!r}" for name in dotted)
+        layers.append(
+            base.transform_filter(among)
+            .mark_point(size=18, filled=True, opacity=1, clip=True)
+            .encode(x, y("y:Q"), color)
         )
-    )  # fmt: skip
-    return build(chart, height, title)
+    return build(alt.layer(*layers, *marks.layers(x_title)), height, title, large=True)
 
 
 def lines(
@@ -33,25 +66,51 @@ def lines(
     x_title: str,
     y_title: str,
     colors: Mapping[str, str],
-    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    series: Mapping[str, tuple[np.ndarray, np.ndarray] | Line],
     log: bool = False,
-    height: int = 360,
+    height: int = HEIGHT,
     width: float = 1.0,
+    *,
+    dotted: Sequence[str] = (),
+    events: Sequence[marks.Event] = (),
 ) -> Chart:
     """A line for each series.
 
     Args:
         colors: of every series that there may be; the legend has them all, in this order.
-        series: x and y of those there are. A logarithm has no place for zeros: they are left out.
+        series: x and y of those there are, or a `Line` with a band. A logarithm has no place for what is not
+            positive: it is left out, and the chart says so.
+        dotted: those with a dot at each of their points, where there is nothing between two of them.
+        events: marks along x, with their texts.
     """
-    kept = {name: (x[y > 0], y[y > 0]) if log else (x, y) for name, (x, y) in series.items()}
-    none = [np.empty(0)]
+    given = {name: Line(*line) for name, line in series.items()}
+    values = np.concatenate([line.y for line in given.values()] or [np.empty(0)])
+    limits = bands.union([bands.limits(line.y, *_band(line), log) for line in given.values() if len(line.y)])
+    drawn, filled = [], []
+    for line in given.values():
+        mean, low, high = (line.y, *_band(line)) if line.low is None else bands.smoothed(line.y, *_band(line))
+        drawn.append((line.x, bands.within(mean, limits, log)))
+        with_band = slice(0) if line.low is None else slice(None)
+        filled.append(tuple(part[with_band] for part in (line.x, bands.cut(low, limits), bands.cut(high, limits))))
+
+    def column(parts: Sequence[Sequence[np.ndarray]], number: int) -> np.ndarray:
+        return np.concatenate([part[number] for part in parts] or [np.empty(0)]).astype(np.float32)
+
+    def named_rows(parts: Sequence[Sequence[np.ndarray]]) -> object:
+        return repeated(list(given) or [""], [len(part[0]) for part in parts] or [0])
+
+    xs = column(drawn, 0)
+    start, end = (float(xs.min()), float(xs.max())) if len(xs) else (0.0, 1.0)
     return chart(
-        _spec(title, x_title, y_title, tuple(colors), tuple(colors.values()), log, height),
+        _spec(title, x_title, y_title, tuple(colors), tuple(colors.values()), log, tuple(dotted), height),
         f"{title}: {', '.join(colors)}, against {x_title}", width,
-        lines={
-            "x": np.concatenate([x for x, _ in kept.values()] or none).astype(np.float32),
-            "y": np.concatenate([y for _, y in kept.values()] or none).astype(np.float32),
-            "series": repeated(list(kept) or [""], [len(x) for x, _ in kept.values()] or [0]),
+        lines={"x": xs, "y": column(drawn, 1), "series": named_rows(drawn)},
+        bands={
+            "x": column(filled, 0), "low": column(filled, 1), "high": column(filled, 2), "series": named_rows(filled)
         },
+        **marks.data(events, end, bands.unplaced(values, log), start),
     )  # fmt: skip
+
+
+def _band(line: Line) -> tuple[np.ndarray, np.ndarray]:
+    return (line.y if line.low is None else line.low), (line.y if line.high is None else line.high)

@@ -8,7 +8,7 @@ from functools import cache
 import altair as alt
 
 from lib.measure.timing import Record
-from lib.ui.charts.base import Chart, Spec, build, chart, named
+from lib.ui.charts.base import Chart, Spec, build, chart, measured_axis, named
 from lib.ui.style import SERIES
 
 
@@ -20,15 +20,15 @@ def _spec(
     base = alt.Chart(named("sweep"))
     x_axis = alt.Axis(values=list(sizes), format="d") if sizes else alt.Axis(format=",")
     x = alt.X("size:Q", title=x_title, scale=alt.Scale(type="log", base=2), axis=x_axis)
-    y = alt.Y("median_ms:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=6))
+    y = alt.Y("median_ms:Q", title="milliseconds (log scale)", scale=alt.Scale(type="log"), axis=measured_axis(True))
     color = alt.Color("variant:N", title=None, scale=scale, legend=alt.Legend(columns=columns, symbolOpacity=1))
     shape = alt.Shape("variant:N", title=None, scale=alt.Scale(domain=list(variants)))
     line = base.mark_line(strokeWidth=2.5).encode(x, y, color)
     dots = base.mark_point(size=90, filled=True, opacity=1).encode(x, y, color, shape)
     spread = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
-        x, alt.Y("low_ms:Q", title="milliseconds"), color, y2="high_ms:Q"
+        x, alt.Y("low_ms:Q", title="milliseconds (log scale)"), color, y2="high_ms:Q"
     )
-    return build(alt.layer(spread, line, dots), height, title)
+    return build(alt.layer(spread, line, dots), height, title, large=True)
 
 
 def sweep(

@@ -24,13 +24,14 @@ def _spec(title: str, rows: tuple[str, ...]) -> Spec:
     )
     base = alt.Chart(named("timings"))
     scale = alt.Scale(type="log", nice=False, padding=70)  # room for the numbers beside the dots
-    x = alt.X("ms:Q", title="milliseconds (log scale)", scale=scale, axis=alt.Axis(format="~g", tickCount=8))
+    x = alt.X("ms:Q", title="milliseconds (log scale)", scale=scale, axis=alt.Axis(format=".4~g", tickCount=8))
     spread = base.mark_rule(strokeWidth=5, opacity=0.45).encode(
         alt.X("low:Q", title="milliseconds (log scale)"), y, color, x2="high:Q"
     )
     dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
-    text = base.mark_text(align="left", dx=14, fontSize=16).encode(alt.X("high:Q"), y, color, text="text:N")
-    return build(alt.layer(spread, dots, text), 42 * len(rows) + 110, title)
+    # In the ink of the page: small text in the colours of the phases has too little contrast.
+    text = base.mark_text(align="left", dx=14, fontSize=16).encode(alt.X("high:Q"), y, text="text:N")
+    return build(alt.layer(spread, dots, text), 42 * len(rows) + 110, title, large=True)
 
 
 def timings(title: str, records: Sequence[Record]) -> Chart:
