@@ -181,7 +181,7 @@ def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
 
 
 def test_a_measurement_fills_its_chart(app: str, page: Page) -> None:
-    h.open_page(page, f"{app}/jit_grad")
+    h.open_page(page, f"{app}/jit_grad?jit_grad_panel=Timings")
     h.press(page, "Measure")
     page.get_by_text(re.compile(r"Taken at \d\d:\d\d:\d\d")).wait_for()
     chart = page.get_by_test_id("stVegaLiteChart").filter(has_text="One gradient, by phases")

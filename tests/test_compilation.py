@@ -37,8 +37,8 @@ def test_every_routine_gives_finite_numbers_at_every_batch_size(name, batch_size
 def test_the_value_shown_is_that_of_the_routine():
     stages, value = stages_and_value(compilation.routine, "grad(rosenbrock)", 8, 2)
     x, y = -1.0, 1.5
-    expected = np.array([-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)])
-    assert value == f"result: float32[2]\n{np.array2string(expected.astype(np.float32), precision=4)}\n"
+    expected = (-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2))
+    assert value == "\n".join(f"result[{i}]: float32[]\n{slope:.0f}.\n" for i, slope in enumerate(expected))
     assert stages.equations > 0
 
 

@@ -13,6 +13,7 @@ from lib.lessons.jit_grad.functions import (
     central_difference,
     formulas,
     function_of,
+    kinks,
     log_cosh,
     parse_number,
     rosenbrock,
@@ -169,3 +170,33 @@ def test_what_does_not_return_one_number_is_refused(text, words):
     with pytest.raises(TextError) as caught:
         parse_number(text)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "expected"),
+    [
+        ("abs(x)", 0.0, (-1, 1)),
+        ("abs(x - 1) * 3 + x", 1.0, (-2, 4)),
+        ("relu(x)", 0.0, (0, 1)),
+        ("abs(x)", 0.001, None),
+        ("x * abs(x)", 0.0, None),
+        ("x**2 + 100000", 0.0, None),
+        ("sin(100 * x)", 0.3, None),
+        ("floor(x)", -0.5, None),
+        ("1000000 * x**3", 2.0, None),
+    ],
+)
+def test_a_kink_is_told_by_the_slopes_on_both_sides(text, point, expected):
+    found = kinks(TypedScalarFunction(text, ("x",), (-5.0, 5.0)), (point,), ())
+    if expected is None:
+        assert found == {}
+    else:
+        np.testing.assert_allclose(found["x"], expected, atol=1e-3)
+
+
+def test_a_jump_a_pole_and_an_edge_have_no_derivative_and_each_variable_is_told_by_itself():
+    for text, point in (("floor(x)", 1.0), ("1 / x", 0.0), ("sqrt(x)", 0.0), ("log(x)", -1.0), ("cbrt(x)", 0.0)):
+        assert set(kinks(TypedScalarFunction(text, ("x",), (-5.0, 5.0)), (point,), ())) == {"x"}, text
+    name = TypedScalarFunction("a * abs(y) + x**2", ("x", "y"), (-5.0, 5.0))
+    assert set(kinks(name, (1.0, 0.0), (2.0,))) == {"y"}
+    np.testing.assert_allclose(kinks(name, (1.0, 0.0), (2.0,))["y"], (-2, 2), atol=1e-3)

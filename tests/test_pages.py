@@ -8,7 +8,6 @@ import pytest
 from conftest import ROOT
 from streamlit.testing.v1 import AppTest
 
-from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad_vmap import routine as linear_regression
 from lib.lessons.training.presets import PRESETS
 from lib.live.devices import devices
@@ -97,59 +96,6 @@ def test_every_option_of_every_choice_shows_no_exception(file) -> None:
         app = open_page(file.stem[3:])
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_gradient_shown_is_the_closed_form(name: str) -> None:
-    app = pick(open_page("jit_grad"), "Function", name)
-    function = FUNCTIONS[name]
-    for place, (low, high) in enumerate([function.domain] * len(function.variables)):
-        settle(app.main.number_input[place].set_value(low if place else high).run())
-    point = [box.value for box in app.main.number_input]
-    table = app.dataframe[0].value
-    expected = np.array(function.gradient(*point), float)
-    shown = table["jit(grad(f))"].astype(float).to_numpy()
-    np.testing.assert_allclose(shown, expected, rtol=2e-5, atol=1e-5)
-
-
-def write(app: AppTest, label: str, text: str) -> AppTest:
-    return settle(next(box for box in app.text_input if box.label == label).set_value(text).run())
-
-
-def test_a_typed_function_is_differentiated_and_a_refused_one_is_explained() -> None:
-    app = pick(open_page("jit_grad"), "Function", "type your own")
-    write(app, "f =", "a * x**3 + y")
-    pick(app, "x", 2.0)
-    assert app.dataframe[0].value["jit(grad(f))"].tolist() == ["12", "1"]
-    assert app.dataframe[0].value["closed form"].tolist() == ["12", "1"]
-    assert any(r"= 3 a x^{2}" in latex.value for latex in app.latex)
-    press(app, "Step")
-    run_until(app, lambda shown: shown["Step"] == "1")
-    write(app, "f =", "x * log(x)")
-    assert any("infinite or not a number" in caption.value for caption in app.caption)
-    write(app, "f =", "np.sin(x)")
-    assert "without a dot" in app.error[0].value and app.code[0].value == "np.sin(x)\n^^^^^^"
-
-
-def test_powers_are_shown_and_a_wrong_axis_is_explained() -> None:
-    app = open_page("jit_vmap")
-    assert any(code.value == "[ 1.  4.  9. 16.]" for code in app.code)
-    pick(app, "in_axes of x", "1")
-    assert any("ValueError" in code.value for code in app.code)
-    assert any("For one example `x` has 0 axes" in info.value for info in app.info)
-    pick(app, "in_axes of x", "None")
-    assert any("nothing to map over" in info.value for info in app.info)
-
-
-def test_a_typed_function_is_mapped_and_shapes_that_do_not_fit_are_explained() -> None:
-    app = pick(open_page("jit_vmap"), "Function", "type your own")
-    write(app, "f =", "x * 2 + y")
-    write(app, "shape of x", "(2,)")
-    assert any("[0.5 0.7]" in code.value for code in app.code)
-    write(app, "shape of y", "(3,)")
-    assert "does not work for the shape" in app.error[0].value
-    write(app, "shape of y", "three")
-    assert "Write a shape" in app.error[0].value
-
-
 @pytest.mark.parametrize("batch_size", [1, 32, 1024])
 def test_the_four_gradients_shown_agree_with_numpy(batch_size: int) -> None:
     app = pick(open_page("jit_grad_vmap"), "Batch size", batch_size)
@@ -193,7 +139,7 @@ def test_a_preset_sets_every_control(name: str) -> None:
     assert not any("Changed since" in caption.value for caption in app.caption)
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "compilation"])
+@pytest.mark.parametrize("stem", ["jit_grad_vmap", "compilation"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str) -> None:
     app = open_page(stem)
     mistakes = next(box for box in app.selectbox if box.label == "Mistake").options
@@ -233,7 +179,7 @@ def test_a_frame_of_a_long_run_stays_below_10_kB_and_differs_from_the_first_in_d
     assert max(chart.ByteSize() for chart in charts) < 10_000
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "training"])
+@pytest.mark.parametrize("stem", ["jit_grad_vmap", "training"])
 def test_the_stages_of_a_lesson_are_compiled_when_they_are_opened_and_can_be_searched(stem: str) -> None:
     app = open_page(stem)
     name = next(panel for panel in app.expander if panel.label.startswith("Stages of")).proto.id.split("-")[-1]

@@ -93,3 +93,7 @@ def test_a_typed_function_is_written_as_code_that_computes_the_same(text):
     for _ in range(5):
         values = {a: jnp.float32(rng.uniform(0.1, 2, shapes.get(a, ()))) for a in function.arguments}
         np.testing.assert_allclose(jax.jit(namespace["f"])(**values), jax.jit(function)(*values.values()), rtol=1e-6)
+
+
+def test_an_argument_never_hides_what_the_code_around_it_uses():
+    assert written(parse("sin(jnp) * f")) == "def f(jnp_, f_):\n    return jnp.sin(jnp_) * f_"

@@ -87,6 +87,8 @@ _MODULES = dict.fromkeys(("softmax", "logsumexp", "sigmoid", "relu", "softplus",
     "erf": "jax.scipy.special",
 }
 """Where a function of the language is, if not in `jnp`."""
+RESERVED = ("jax", "jnp", "np", "f", "print", "range", "len", "zip", "step", "gradient", "grads", "batched", "result")
+"""Names that code around a typed function uses."""
 
 
 def written(function: TypedFunction, arguments: tuple[str, ...] | None = None, name: str = "f") -> str:
@@ -95,7 +97,13 @@ def written(function: TypedFunction, arguments: tuple[str, ...] | None = None, n
     Args:
         arguments: its own in another order.
     """
-    return f"def {name}({', '.join(arguments or function.arguments)}):\n    return {_expression(function.tree)[0]}"
+    names = ", ".join(map(named, arguments or function.arguments))
+    return f"def {name}({names}):\n    return {_expression(function.tree)[0]}"
+
+
+def named(argument: str) -> str:
+    """What an argument of a typed function is called in code, where some names have another meaning."""
+    return f"{argument}_" if argument in RESERVED else argument
 
 
 def _expression(node: Node) -> tuple[str, int]:
@@ -105,7 +113,7 @@ def _expression(node: Node) -> tuple[str, int]:
             constant = {math.pi: "jnp.pi", math.e: "jnp.e"}.get(abs(value), repr(abs(value)))
             return (f"-{constant}", _BINDS["neg"]) if math.copysign(1, value) < 0 else (constant, _TIGHT)
         case Argument(name):
-            return name, _TIGHT
+            return named(name), _TIGHT
         case Index():
             return f"{_bound(node.value, _TIGHT)}[{', '.join(map(_index_part, node.index))}]", _TIGHT
         case Apply("**", (base, Number(power))) if power.is_integer():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from html import escape
 from typing import Any
@@ -18,10 +18,49 @@ from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
 from lib.measure.timing import Rows
 from lib.routines.mistakes import Mistake, Outcome, provoke
+from lib.routines.snippets import printed
 from lib.ui import waiting
 from lib.ui.controls import Controls
-from lib.ui.settings import ask
+from lib.ui.settings import PAGE, ask
 from lib.ui.style import duration, quantity, stats
+from lib.ui.terms import GLOSSARY
+
+
+def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] = ()) -> None:
+    """What follows the live run, one panel at a time. Only the one that is open is executed; none is at first.
+
+    Args:
+        panels: what draws each, by name, or its Markdown.
+        terms: words of `terms.GLOSSARY` that the page uses.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", key="panels"):
+        chosen = ask("{}_panel", "Panel", list(panels), part=PAGE.get(), label_visibility="collapsed")
+        if terms:
+            with st.popover("Terms", icon=":material/dictionary:"):
+                for term in terms:
+                    st.markdown(f"**{term}**: {GLOSSARY[term]}")
+    if chosen is None:
+        return
+    with st.container(key="panel"):
+        content = panels[chosen]
+        if isinstance(content, str):
+            st.markdown(content)
+        else:
+            content()
+
+
+def snippet(code: str, controls: Controls) -> None:
+    """Code that runs when it is pasted, and what it prints, on the device that is chosen.
+
+    Args:
+        code: our own; of what a visitor typed it may hold numbers, and text that was read and written anew.
+    """
+
+    def draw(text: str) -> None:
+        st.code(text, language=None, wrap_lines=True)
+
+    st.code(code, language="python", wrap_lines=True)
+    answer(draw, controls.device, printed, code)
 
 
 def source(*functions: Callable[..., Any], label: str | None = None) -> None:
@@ -184,6 +223,18 @@ def stages(name: str, controls: Controls, title: str, make: Callable[..., Any], 
     if panel.open:
         with panel:
             answer(lambda made: stages_view(name, made), controls.device, stages_made, make, *args)
+
+
+def inside(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:
+    """The stages of a compiled function, at once.
+
+    Args:
+        name: of the page; what the widgets' keys begin with.
+        title: the function, as code.
+        make: a function of a module; gives a function that is not jitted, and arrays to call it with.
+    """
+    st.markdown(f"`{title}` from jaxpr to machine code.")
+    answer(lambda made: stages_view(f"{name}_stages", made), controls.device, stages_made, make, *args)
 
 
 def _shape(shape: tuple[int, ...], axis: int | None) -> str:

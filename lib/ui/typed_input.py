@@ -10,7 +10,7 @@ import streamlit as st
 
 from lib.routines.typed import MAX_LENGTH, TextError
 from lib.ui import frame
-from lib.ui.settings import ask
+from lib.ui.settings import SETTINGS, ask
 
 TYPED = "type your own"
 """The choice among functions that opens the input."""
@@ -19,14 +19,31 @@ T = TypeVar("T")
 
 
 def typed(label: str, key: str, read: Callable[[str], T]) -> T:
-    """A text input, and what `read` makes of the text; without a sense the page ends here, with the reason.
+    """A text input, and what `read` makes of the text.
+
+    Without a sense the reason stands below the input, and the page goes on with the last text that had one.
 
     Args:
         key: of `settings.SETTINGS`.
         read: raises TextError if it cannot.
     """
     text = ask(key, label, max_chars=MAX_LENGTH)
-    return understood(read, text)
+    return kept(key, lambda: read(text), lambda: read(SETTINGS[key].default))
+
+
+def kept(key: str, make: Callable[[], T], first: Callable[[], T]) -> T:
+    """What `make` gives. If it raises TextError, the reason is shown, and the last value that it gave stays.
+
+    Args:
+        key: tells this input from others.
+        first: gives a value if there is no last one.
+    """
+    last = f"_read_{key}"
+    try:
+        st.session_state[last] = make()
+    except TextError as error:
+        refused(error)
+    return st.session_state[last] if last in st.session_state else first()  # type: ignore[no-any-return]
 
 
 def understood(read: Callable[..., T], *args: object) -> T:
@@ -34,6 +51,11 @@ def understood(read: Callable[..., T], *args: object) -> T:
     try:
         return read(*args)
     except TextError as error:
-        st.error(re.sub(r"([\\`*_{}\[\]<>~$:|^#])", r"\\\1", str(error)), icon=":material/edit:")
-        st.code(error.pointer(), language=None)
+        refused(error)
         raise frame.PageEnd from None
+
+
+def refused(error: TextError) -> None:
+    """What is wrong with a text, and where."""
+    st.error(re.sub(r"([\\`*_{}\[\]<>~$:|^#])", r"\\\1", str(error)), icon=":material/edit:")
+    st.code(error.pointer(), language=None)

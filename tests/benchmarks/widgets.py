@@ -42,11 +42,12 @@ SEED_UP = '[data-testid="stSidebar"] [data-testid="stNumberInputStepUp"]'
 CHANGES_OF_PAGES = [
     Change("", "Seed to the picture of the data", SEED_UP, f"{CHART}"),
     Change(
-        "jit_grad", "x to the value of f", '.stMain [data-testid="stNumberInputStepUp"]',
+        "jit_grad?jit_grad_panel=Value", "x to the value of f",
+        '.st-key-panel [data-testid="stNumberInputStepUp"]',
         '[data-testid="stMarkdown"]', "At this point f",
     ),
     Change(
-        "jit_vmap", "out_axes to the shapes and the result", '[role="option"]', ".stMain .shapes", "result",
+        "jit_vmap?jit_vmap_panel=Rows", "out_axes to the rows and the result", '[role="option"]', ".stMain .arrays", "The inputs",
         opened_by='[class*="st-key-"][class*="_out"] input',
     ),
     Change("jit_grad_vmap", "Seed to the difference of the gradients", SEED_UP, '[data-testid="stMarkdown"]', "Largest difference"),

@@ -2,12 +2,14 @@
 
 References:
     Lorensen, W. E., and Cline, H. E. (1987), Marching cubes: a high resolution 3D surface construction algorithm.
+    Douglas, D. H., and Peucker, T. K. (1973), Algorithms for the reduction of the number of points required to represent
+        a digitized line or its caricature.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 
 def levels_of(values: Float[np.ndarray, "rows columns"], count: int) -> Float[np.ndarray, " levels"]:
@@ -69,8 +71,38 @@ def _places(sides: list[int], values: Float[np.ndarray, "rows columns"], level: 
     return np.stack([column + part * (1 - vertical), row + part * vertical], axis=1)
 
 
+TOLERANCE = 0.06
+"""How far a line may be from what is drawn of it, in cells: less than one sees."""
+
+
 def thinned(lines: list[np.ndarray], most: int) -> list[np.ndarray]:
-    """Every so many points of each line, its ends among them, so that all lines together have about `most`."""
-    every = max(1, -(-sum(map(len, lines)) // most))
-    kept: list[Int[np.ndarray, " kept"]] = [np.unique([*range(0, len(line), every), len(line) - 1]) for line in lines]
-    return [line[places] for line, places in zip(lines, kept, strict=True)]
+    """Lines with fewer points, the ends among them, so that all together have at most `most`.
+
+    Where there are too many the tolerance doubles; of too many lines the shortest are left out.
+    """
+    tolerance, kept = TOLERANCE, [_thin(line, TOLERANCE) for line in lines]
+    while sum(map(len, kept)) > most and tolerance < 10:
+        tolerance *= 2
+        kept = [_thin(line, tolerance) for line in kept]
+    order = np.argsort([-len(line) for line in lines], kind="stable")
+    chosen = order[np.cumsum([len(kept[k]) for k in order]) <= most]
+    return [line if k in chosen else line[:0] for k, line in enumerate(kept)]
+
+
+def _thin(line: np.ndarray, tolerance: float) -> np.ndarray:
+    """The points of a line that it needs to stay that near to itself (Ramer 1972, Douglas and Peucker 1973)."""
+    keep, pieces = {0, len(line) - 1}, [(0, len(line) - 1)]
+    while pieces:
+        start, end = pieces.pop()
+        along, between = line[end] - line[start], line[start + 1 : end] - line[start]
+        length = np.hypot(*along)
+        if not len(between):
+            continue
+        across = between[:, 0] * along[1] - between[:, 1] * along[0]
+        away = np.abs(across) / length if length > 1e-9 else np.hypot(*between.T)  # a closed line ends where it begins
+        farthest = int(away.argmax())
+        if away[farthest] > tolerance:
+            middle = start + 1 + farthest
+            keep.add(middle)
+            pieces += [(start, middle), (middle, end)]
+    return line[sorted(keep)]

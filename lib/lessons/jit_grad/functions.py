@@ -81,8 +81,13 @@ class ScalarFunction:
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def argnums(self) -> int | tuple[int, ...]:
+        """By which arguments `grad` differentiates: a number gives one derivative, a tuple a tuple of them."""
+        return 0 if len(self.variables) == 1 else tuple(range(len(self.variables)))
+
     def at(self, point: Float[ArrayLike, " variables"], constants: tuple = ()) -> Any:
-        """The value at a point given as one vector: what `grad` and `vmap` are applied to."""
+        """The value at a point given as one vector."""
         return self.fun(*point, *constants)  # type: ignore[misc]
 
 
@@ -97,7 +102,7 @@ FUNCTIONS: dict[str, ScalarFunction] = {
         double_well,
         r"f(x) = \tfrac14 x^4 - x^2 + \tfrac14 x",
         lambda x: (x**3 - 2 * x + 0.25,),
-        ("x",), (2.0,), (-2.5, 2.5), 0.03,
+        ("x",), (2.0,), (-2.5, 2.5), 0.1,
     ),
     "wavy bowl": ScalarFunction(
         wavy_bowl,
@@ -205,10 +210,52 @@ def function_of(name: Name) -> ScalarFunction:
     )  # fmt: skip
 
 
+def called(name: Name) -> str:
+    """The function as code: its name, or what was typed."""
+    return FUNCTIONS[name].fun.__name__ if isinstance(name, str) else name.text
+
+
 def formulas(text: str, variables: tuple[str, ...]) -> tuple[str | None, ...]:
     """LaTeX of a typed function and of its derivatives, None where there is no formula that fits on a page."""
     found = [symbolic.derivative(text, variable) for variable in variables]
     return symbolic.latex_of(text), *(None if formula is None else formula.latex for formula in found)
+
+
+class Sides(NamedTuple):
+    """The slopes of a function to both sides of a point, along one variable: with one of them missing or with two
+    different ones there is no derivative."""
+
+    left: float
+    right: float
+
+
+def kinks(name: TypedScalarFunction, point: tuple[float, ...], constants: tuple[float, ...]) -> dict[str, Sides]:
+    """The variables by which a typed function has no derivative at a point, as far as differences can tell.
+
+    Both one-sided differences are taken in double precision with two steps. Where there is a derivative they come
+    together as the steps get shorter; at a kink they stay apart, and at a jump or at a tangent that is upright they grow
+    without bound.
+    """
+    function = parse_number(name.text)
+    values = dict(zip((*name.variables, *function_of(name).constants), (*point, *constants), strict=True))
+
+    def f(**moved: float) -> float:
+        return float(function.numpy(*(np.float64((values | moved)[a]) for a in function.arguments)))
+
+    found = {}
+    here = f()
+    for variable, at in zip(name.variables, point, strict=True):
+        sides = []
+        for step in (1e-5 * max(1.0, abs(at)), 1e-7 * max(1.0, abs(at))):
+            right, left = f(**{variable: at + step}) - here, here - f(**{variable: at - step})
+            sides.append(Sides(left / step, right / step))
+        gaps = [abs(side.right - side.left) for side in sides]
+        sizes = [max(1.0, abs(side.left), abs(side.right)) for side in sides]
+        # The last bound is that of rounding, over a short step.
+        together = gaps[1] < max(0.5 * gaps[0], 1e-4 * sizes[0], 1e-8 * abs(here))
+        if not together or sizes[1] > 10 * sizes[0]:
+            found[variable] = sides[1]
+    return found
 
 
 def central_difference(function: ScalarFunction, point: tuple[float, ...], constants: tuple[float, ...]) -> np.ndarray:

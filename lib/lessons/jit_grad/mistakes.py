@@ -79,7 +79,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "NumPy inside a function to differentiate": Mistake(
         numpy_under_grad, jnp_under_grad, jax.errors.TracerArrayConversionError,
-        "`np.sin` wants real numbers, and a tracer is none. `jnp.sin` knows what to do with it.",
+        "`np.sin` needs numbers, and a tracer has none. `jnp.sin` records what is to be done with it.",
     ),
     "NaN through where": Mistake(
         nan_through_where, where_twice, None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,11 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
-from lib.routines.sgd import sgd
-from lib.routines.typed import parse
+from lib.routines.typed import TextError, check, parse
 
 
-def power(x, power):
+def raised(x, power):
     return x**power
 
 
@@ -65,7 +65,7 @@ class BatchFunction:
 
 FUNCTIONS: dict[str, BatchFunction] = {
     "x ** power": BatchFunction(
-        power, lambda x, power: x**power,
+        raised, lambda x, power: x**power,
         (Argument("x", ()), Argument("power", ())), (0, None),
     ),
     "dot(w, x)": BatchFunction(
@@ -78,11 +78,11 @@ FUNCTIONS: dict[str, BatchFunction] = {
     ),
     "squared distance": BatchFunction(
         squared_distance, lambda x, y: ((x - y) ** 2).sum(-1),
-        (Argument("x", (4,)), Argument("y", (4,))), (0, 0),
+        (Argument("x", (3,)), Argument("y", (3,))), (0, 0),
     ),
     "outer(x, y)": BatchFunction(
         outer, lambda x, y: x[:, :, None] * y[:, None, :],
-        (Argument("x", (3,)), Argument("y", (4,))), (0, 0),
+        (Argument("x", (3,)), Argument("y", (2,))), (0, 0),
     ),
 }  # fmt: skip
 
@@ -108,6 +108,11 @@ def function_of(name: Name) -> BatchFunction:
     return BatchFunction(typed, None, arguments, (0,) * len(arguments), typed.numpy)
 
 
+def called(name: Name) -> str:
+    """The function as code: its name, or what was typed."""
+    return FUNCTIONS[name].fun.__name__ if isinstance(name, str) else name.text
+
+
 def batched_shape(shape: tuple[int, ...], axis: int | None, batch_size: int) -> tuple[int, ...]:
     """The shape of an argument with its batch axis put in.
 
@@ -118,42 +123,73 @@ def batched_shape(shape: tuple[int, ...], axis: int | None, batch_size: int) -> 
     return (*shape[:axis], batch_size, *shape[axis:])
 
 
+PERIOD = 97
+"""The numbers of an argument begin anew after so many: it is prime, so that no two examples are alike."""
+
+
 def arguments(name: Name, in_axes: tuple[int | None, ...], batch_size: int) -> tuple[np.ndarray, ...]:
     """Inputs for a function, float32, the same at each call.
 
-    `x ** power` gets 1, 2, 3, ... and 2; the others count up in steps of a tenth, so that results are easy
-    to check by eye.
+    `x ** power` gets 1, 2, 3, ... and 2, or 3 if `x` is shared; the others count up from 0, `y` in steps of two, so
+    that results are easy to check by eye.
     """
     function = function_of(name)
     made = []
     for argument, axis in zip(function.arguments, in_axes, strict=True):
         shape = batched_shape(argument.shape, axis, batch_size)
         size = int(np.prod(shape))
-        if argument.name == "power":
-            values = np.full(size, 2.0) if axis is None else 1.0 + np.arange(size) % 4
+        if name == "x ** power" and shape == ():
+            values = np.array(3.0 if argument.name == "x" else 2.0)
         elif name == "x ** power":
-            values = 1.0 + np.arange(size)
+            values = 1.0 + np.arange(size) % (PERIOD if argument.name == "x" else 4)
         else:
-            values = 0.1 * (np.arange(size) % 97)
+            values = np.arange(size) % PERIOD * (2.0 if argument.name == "y" else 1.0)
         made.append(values.reshape(shape).astype(np.float32))
     return tuple(made)
+
+
+def shown_size(name: Name) -> int:
+    """How many examples are shown: no axis of one example is as long, so that one can tell the batch axis by it."""
+    lengths = {size for argument in function_of(name).arguments for size in argument.shape}
+    return next(size for size in range(4, 4 + len(lengths) + 1) if size not in lengths)
+
+
+LARGEST = 4**8
+"""The largest batch of a measurement."""
+
+
+def largest_size(name: Name) -> int:
+    """The largest batch that a function is measured at: `LARGEST`, or of a typed one what is not too much work."""
+    if isinstance(name, str):
+        return LARGEST
+    size = LARGEST
+    while size > 1:
+        with suppress(TextError):
+            check(parse(name.text), name.shapes, size)
+            break
+        size //= 4
+    return size
 
 
 class Mapped(NamedTuple):
     """What became of a choice of axes.
 
     Attributes:
-        inputs: name, shape and batch axis of each argument.
-        output: shape and batch axis, or None if JAX refused.
-        error: the type of JAX's exception, empty if there was none; then `text` is its message.
-        text: else the values.
+        inputs: name, value and batch axis of each argument.
+        output: value and batch axis, or None if JAX refused.
+        error: the type of JAX's exception, empty if there was none.
+        text: the message of the exception.
+        explanation: of the error, in words.
+        one, batch: the jaxprs of the function and of its `vmap`; empty if JAX refused.
     """
 
-    inputs: tuple[tuple[str, tuple[int, ...], int | None], ...]
-    output: tuple[tuple[int, ...], int | None] | None
-    error: str
-    text: str
-    explanation: str
+    inputs: tuple[tuple[str, np.ndarray, int | None], ...]
+    output: tuple[np.ndarray, int | None] | None
+    error: str = ""
+    text: str = ""
+    explanation: str = ""
+    one: str = ""
+    batch: str = ""
 
 
 def batched(f, in_axes, out_axes):
@@ -166,13 +202,17 @@ def try_axes(name: Name, in_axes: tuple[int | None, ...], out_axes: int | None, 
     function = function_of(name)
     args = arguments(name, in_axes, batch_size)
     inputs = tuple(
-        (argument.name, arg.shape, axis) for argument, arg, axis in zip(function.arguments, args, in_axes, strict=True)
+        (argument.name, arg, axis) for argument, arg, axis in zip(function.arguments, args, in_axes, strict=True)
     )
     try:
         value = np.asarray(batched(function.fun, in_axes, out_axes)(*args))
     except (ValueError, TypeError, IndexError) as error:
-        return Mapped(inputs, None, type(error).__name__, str(error), _explain_axes(args, function, in_axes, out_axes))
-    return Mapped(inputs, (value.shape, out_axes), "", np.array2string(value, precision=4, threshold=40), "")
+        why = _explain_axes(args, function, in_axes, out_axes)
+        return Mapped(inputs, None, type(error).__name__, str(error), why)
+    example = tuple(jax.ShapeDtypeStruct(argument.shape, np.float32) for argument in function.arguments)
+    mapped = jax.vmap(function.fun, in_axes=in_axes, out_axes=out_axes)
+    one, batch = jax.make_jaxpr(function.fun)(*example), jax.make_jaxpr(mapped)(*args)
+    return Mapped(inputs, (value, out_axes), one=str(one), batch=str(batch))
 
 
 def _explain_axes(
@@ -195,39 +235,54 @@ def _explain_axes(
     return "The result of one example has too few axes to put the batch there; take `out_axes=0`."
 
 
-def rivals(name: Name, batch_size: int, device: jax.Device) -> dict[str, Callable[[], Any]]:
+MAX_LOOP = 4096
+"""Examples that are taken one after the other, at the most: of more there is no loop, which would take too long."""
+
+
+def rivals(
+    name: Name, batch_size: int, device: jax.Device, in_axes: tuple[int | None, ...] | None = None
+) -> dict[str, Callable[[], Any]]:
     """The same batch computed in the ways of `RIVALS`, each as a call without arguments.
 
-    The JAX ways take arrays that are on the device already. The loop over the jitted function gets its
-    examples cut beforehand: cutting them out of an array is not what is timed.
+    The JAX ways take arrays that are on the device already. The loops get their examples cut beforehand: cutting them
+    out of an array is not what is timed. NumPy has a way by hand where the arguments are mapped that it was written for.
+
+    Args:
+        in_axes: None for those that the function has by itself.
     """
     function = function_of(name)
-    axes = function.in_axes
+    axes = function.in_axes if in_axes is None else in_axes
     host = arguments(name, axes, batch_size)
     args = jax.device_put(host, device)
-    split = [
-        tuple(np.take(a, i, axis) if axis is not None else a for a, axis in zip(host, axes, strict=True))
-        for i in range(batch_size)
-    ]
-    examples = jax.device_put(split, device)
-    mapped = jax.vmap(function.fun, in_axes=axes)
-    one, all_at_once = jax.jit(function.fun), batched(function.fun, axes, 0)
-    numpy_one, by_hand = function.numpy_one or function.fun, function.numpy
+    mapped, all_at_once = jax.vmap(function.fun, in_axes=axes), batched(function.fun, axes, 0)
     ways: dict[str, Callable[[], Any]] = {
-        "Python loop of jit(f)": lambda: [one(*example) for example in examples],
         "vmap(f), eager": lambda: mapped(*args),
         "jit(vmap(f))": lambda: all_at_once(*args),
-        "NumPy loop": lambda: [numpy_one(*example) for example in split],
     }
-    return ways if by_hand is None else ways | {"NumPy vectorised": lambda: by_hand(*host)}
+    if batch_size <= MAX_LOOP:
+        split = [
+            tuple(np.take(a, i, axis) if axis is not None else a for a, axis in zip(host, axes, strict=True))
+            for i in range(batch_size)
+        ]
+        examples = jax.device_put(split, device)
+        one, numpy_one = jax.jit(function.fun), function.numpy_one or function.fun
+        ways["Python loop of jit(f)"] = lambda: [one(*example) for example in examples]
+        ways["NumPy loop"] = lambda: [numpy_one(*example) for example in split]
+    by_hand = function.numpy
+    if by_hand is not None and [axis is None for axis in axes] == [axis is None for axis in function.in_axes]:
+        rows = tuple(a if axis is None else np.moveaxis(a, axis, 0) for a, axis in zip(host, axes, strict=True))
+        ways["NumPy vectorised"] = lambda: by_hand(*rows)
+    return {rival: ways[rival] for rival in RIVALS if rival in ways}
 
 
 RIVALS = ("Python loop of jit(f)", "vmap(f), eager", "jit(vmap(f))", "NumPy loop", "NumPy vectorised")
 
 CURVES = 16
-"""Models whose losses are reported one by one; of more the range is."""
+"""Models that are shown one by one, from the first to the last at equal distances; of more the range is shown."""
 EXAMPLES = 64
-"""Examples that every model of the ensemble is fitted to."""
+"""Examples that every model is fitted to."""
+SLOWEST = 1 / 30
+"""The lowest learning rate, as a part of the highest, where each model has its own."""
 
 
 def predict(params, x):
@@ -237,66 +292,100 @@ def predict(params, x):
 
 
 def model_loss(params, inputs: Float[Array, " examples"], targets: Float[Array, " examples"]):
-    """Mean squared error of one model."""
     preds = jax.vmap(predict, in_axes=(None, 0))(params, inputs)
     return ((preds - targets) ** 2).mean()
 
 
-def ensemble_step(params, data, learning_rate):
-    """One gradient step of every model: `vmap` over the models, whose leaves carry a leading axis."""
-
-    def one_model(params):
-        loss, grads = jax.value_and_grad(model_loss)(params, *data)
-        return sgd(params, grads, learning_rate), loss
-
-    return jax.vmap(one_model)(params)
+def train_step(params, inputs, targets, learning_rate):
+    """One gradient step of one model: there is no axis for models in it."""
+    loss, grads = jax.value_and_grad(model_loss)(params, inputs, targets)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
 
 
-def sine_data() -> tuple[np.ndarray, np.ndarray]:
-    """A sine with no noise: float32[64] inputs in [-1, 1], and targets."""
+def init(key):
+    """The start of one model."""
+    w1, b1, w2 = jax.random.normal(key, (3, 8))
+    return {"w1": 3.0 * w1, "b1": b1, "w2": w2 / jnp.sqrt(8.0), "b2": jnp.float32(0.0)}
+
+
+def sine_data(batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A sine without noise: float32[64] inputs in [-1, 1], and targets; or targets for so many models, each with a
+    phase of its own, float32[batch, 64]."""
     inputs = np.linspace(-1, 1, EXAMPLES, dtype=np.float32)
-    return inputs, np.sin(4 * inputs)
+    if batch_size is None:
+        return inputs, np.sin(4 * inputs)
+    phases = (2 * np.pi / batch_size * np.arange(batch_size, dtype=np.float32)).astype(np.float32)
+    return inputs, np.sin(4 * inputs + phases[:, None])
+
+
+def shown_models(batch_size: int) -> np.ndarray:
+    """The numbers of the models that are shown one by one."""
+    return np.linspace(0, batch_size - 1, min(batch_size, CURVES)).round().astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`batch_size` small networks with different starting points, trained by one vmapped step."""
+    """`batch_size` small networks with different starts, trained by one vmapped step.
+
+    Attributes:
+        own_targets: whether each fits a sine of its own, by its phase; else all fit the same.
+        own_rates: whether each has a learning rate of its own, from a thirtieth of the learning rate up to it.
+    """
 
     batch_size: int
+    own_targets: bool = False
+    own_rates: bool = False
 
     @property
     def lineage(self) -> Any:
         return self
 
+    @property
+    def in_axes(self) -> tuple[int | None, ...]:
+        """Where parameters, inputs, targets and learning rate of `train_step` have the axis of models."""
+        return 0, None, 0 if self.own_targets else None, 0 if self.own_rates else None
+
     def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return sine_data()
+        return sine_data(self.batch_size if self.own_targets else None)
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
-        def one(key):
-            k1, k2, k3 = jax.random.split(key, 3)
-            return {
-                "w1": 3.0 * jax.random.normal(k1, (8,)),
-                "b1": jax.random.normal(k2, (8,)),
-                "w2": jax.random.normal(k3, (8,)) / jnp.sqrt(8.0),
-                "b2": jnp.float32(0.0),
-            }
+        return new_state(jax.vmap(init)(jax.random.split(key, self.batch_size)), key)
 
-        return new_state(jax.vmap(one)(jax.random.split(key, self.batch_size)), key)
+    def rates(self, learning_rate: Any) -> Any:
+        """What the step gets for a learning rate."""
+        return learning_rate * jnp.geomspace(SLOWEST, 1, self.batch_size) if self.own_rates else learning_rate
 
     def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
-        params, losses = ensemble_step(state.params, data, learning_rate)
+        train_all = jax.vmap(train_step, in_axes=self.in_axes)
+        inputs, targets = data
+        params, losses = train_all(state.params, inputs, targets, self.rates(learning_rate))
         metrics = {
             "loss": losses.mean(),
             "lowest": losses.min(),
             "highest": losses.max(),
-            "each": losses[:CURVES],
+            "each": losses[shown_models(self.batch_size)],
         }
         return state._replace(params=params, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> Observed:
-        first = jax.tree.map(lambda leaf: leaf[:CURVES], state.params)
-        preds = jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(first, data[0])
+        shown = jax.tree.map(lambda leaf: leaf[shown_models(self.batch_size)], state.params)
+        preds = jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(shown, data[0])
         return Observed(metrics={}, picture={"preds": preds})
+
+
+def shown_data(problem: Ensemble) -> tuple[np.ndarray, np.ndarray]:
+    """The inputs, and the targets of the models that are shown: one for all, or one each."""
+    inputs, targets = problem.data(0)
+    return inputs, targets[shown_models(problem.batch_size)] if problem.own_targets else targets
+
+
+def train_all(own_targets: bool, own_rates: bool, batch_size: int) -> Made:
+    """The vmapped step of an `Ensemble`, as its page shows it."""
+    problem = Ensemble(batch_size, own_targets, own_rates)
+    data = problem.data(0)
+    params = jax.device_get(problem.init(jax.random.key(0), data).params)
+    rates = np.asarray(problem.rates(0.03), np.float32) if own_rates else 0.03
+    return jax.vmap(train_step, in_axes=problem.in_axes), (params, *data, rates)
 
 
 def mapped(name: Name, batch_size: int) -> Made:

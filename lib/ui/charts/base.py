@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import altair
 import numpy as np
+import pandas  # noqa: F401  Altair asks for parts of it once any thread has begun to import it: have it whole before
 import pyarrow as pa
 import streamlit as st
 
