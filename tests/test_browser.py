@@ -65,7 +65,7 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/training?training_pace=unlimited")
     h.press(page, "Run")
     running(page)
-    page.wait_for_function("document.querySelectorAll('.live .chart canvas, .live .chart svg').length >= 2")
+    page.wait_for_function("document.querySelectorAll('.live .chart canvas, .live .chart svg').length >= 3")
     h.wait_for_stat(page, "Test loss", r"\d")
     page.wait_for_timeout(1000)  # the charts have their first data, and are laid out for them
     page.evaluate("document.querySelectorAll('.live .chart canvas, .live .chart svg').forEach(e => e.marked = true)")
@@ -77,7 +77,7 @@ def test_a_run_learns_in_place_and_pauses_at_once(app: str, page: Page) -> None:
     kept = page.evaluate(
         "[...document.querySelectorAll('.live .chart canvas, .live .chart svg')].map(e => e.marked === true)"
     )
-    assert len(kept) == 2 and all(kept), "a chart was embedded anew while the run went on"
+    assert len(kept) == 3 and all(kept), "a chart was embedded anew while the run went on"
     assert float(h.stats(page)["Loss"]) < 0.1, "the loss of the first step is about 0.7"
     h.press(page, "Pause")
     expect(page.locator(".stats").first).to_contain_text("paused")
@@ -277,7 +277,7 @@ def test_behind_a_base_path_frames_come_through(chromium: Browser) -> None:
         page.locator(".live").wait_for()
         h.press(page, "Run")
         h.wait_for_stat(page, "Step", r"[1-9]")
-        expect(page.locator(".live .chart canvas")).to_have_count(2)
+        expect(page.locator(".live .chart canvas")).to_have_count(3)
 
 
 def test_in_a_frame_of_a_course_page_frames_come_through(app: str, page: Page) -> None:
@@ -285,4 +285,4 @@ def test_in_a_frame_of_a_course_page_frames_come_through(app: str, page: Page) -
     inside = page.frame_locator("iframe")
     inside.get_by_role("button", name="Run", exact=True).click()
     expect(inside.locator(".stats .value").nth(1)).to_have_text(re.compile(r"[1-9][\d,]*"), timeout=30_000)
-    expect(inside.locator(".live .chart canvas")).to_have_count(2)
+    expect(inside.locator(".live .chart canvas")).to_have_count(3)

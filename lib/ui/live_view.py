@@ -57,7 +57,8 @@ def live(
     """Shows a live run of a problem with the settings of the sidebar.
 
     Args:
-        draw: gives what a snapshot shows. Called four times a second while the run is active.
+        draw: gives what a snapshot shows. Called four times a second while the run is active. Below it is charted what
+            a step takes, and what it took to compile.
         name: of the run, where a page has several; what its widgets' keys begin with.
         pace: the steps a second to begin with, one of `PACES`: at full speed a small problem is over before one sees
             it, and a class that looks on leaves the processor to others.
@@ -82,7 +83,8 @@ def live(
         raise frame.PageEnd from None
 
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
-        return frames.LiveFrame(_numbers(snapshot, extra_stats), draw(snapshot), _notes(snapshot))
+        shown = [*draw(snapshot), charts.step_times(snapshot)]
+        return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
 
     if push.serves():
         feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
