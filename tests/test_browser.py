@@ -163,6 +163,26 @@ def test_a_cut_connection_finds_the_run_where_it_was(app: str, page: Page) -> No
     expect(page.get_by_text(re.compile("Programs of this run: 1"))).to_be_visible()
 
 
+def test_the_texts_of_a_chart_are_light_on_a_dark_ground(chromium: Browser, app: str) -> None:
+    context = chromium.new_context(viewport=h.SCREEN, color_scheme="dark")
+    page = context.new_page()
+    h.open_page(page, f"{app}/jit_grad")
+    h.press(page, "Run")
+    page.locator(".live [aria-label*='; then ']").wait_for()  # the time a step takes, and what it took to compile
+    h.press(page, "Pause")
+    black = page.evaluate(
+        """() => [...document.querySelectorAll(".live .chart canvas")].map(canvas => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4)
+                count += data[i] < 40 && data[i + 1] < 40 && data[i + 2] < 40 && data[i + 3] > 200;
+            return count;
+        })"""
+    )
+    assert black == [0, 0, 0]
+    context.close()
+
+
 def test_divergence_is_told_in_a_sentence(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/jit_grad_vmap?learning_rate=10&reduction=sum")
     h.press(page, "Run")

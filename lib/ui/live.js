@@ -55,7 +55,7 @@ function themed(element) {
     domainOpacity: 0.4, tickOpacity: 0.4, titleFontWeight: "normal" };
   const axisLeft = { minExtent: 42 };  // room for the longest labels, so that the plot holds still
   return { background: "transparent", font, view: { stroke: "transparent" }, axis, axisLeft,
-    legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 } };
+    legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 }, text: { color: ink } };
 }
 
 const merged = (one, other) => {
