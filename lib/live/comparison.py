@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
 from typing import Any
 
 import jax
 import numpy as np
 
 from lib.measure.stages import Phases, compile_in_stages
-from lib.measure.timing import PAUSE, Record, Rows, compare, once, times_as_fast
+from lib.measure.timing import PAUSE, Record, Rows, compare, once, pays_from, times_as_fast
 from lib.routines.problem import HostProblem, Problem
 
 EAGER, JIT, DISPATCH, HOST = (
@@ -83,7 +82,7 @@ def break_even(records: Sequence[Record]) -> str:
     saved_ms = eager.median_ms - jit.median_ms
     if saved_ms <= 0:
         return f"{compiled}, and a call takes {_duration(-saved_ms)} longer than the eager step: it never pays."
-    call = _ordinal(floor(total_ms / saved_ms) + 1)
+    call = _ordinal(pays_from(total_ms, saved_ms))
     return f"{compiled}, saves {_duration(saved_ms)} a call: pays from the {call} call."
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from math import floor
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -208,6 +209,11 @@ def times_as_fast(record: Record, other: Record) -> float | None:
     """How many times as fast the first is as the other; None if their quartiles overlap: not distinguishable."""
     apart = record.high_ms < other.low_ms or other.high_ms < record.low_ms
     return other.median_ms / record.median_ms if apart else None
+
+
+def pays_from(cost_ms: float, saved_ms: float) -> int:
+    """The first call after which what each call saves, more than nothing, is more than the cost."""
+    return floor(cost_ms / saved_ms) + 1
 
 
 def profile_rows(fun: Callable[..., Any], args: tuple[Any, ...], name: str, eager: str) -> Rows:

@@ -6,7 +6,6 @@ import inspect
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from html import escape
 from typing import Any
 
 import jax
@@ -235,36 +234,6 @@ def inside(name: str, controls: Controls, title: str, make: Callable[..., Any], 
     """
     st.markdown(f"`{title}` from jaxpr to machine code.")
     answer(lambda made: stages_view(f"{name}_stages", made), controls.device, stages_made, make, *args)
-
-
-def _shape(shape: tuple[int, ...], axis: int | None) -> str:
-    """A shape as HTML, its batch axis set off."""
-    sizes = [f"<b class='batch'>{size}</b>" if i == axis else str(size) for i, size in enumerate(shape)]
-    return f"<code>({', '.join(sizes)}{',' if len(sizes) == 1 else ''})</code>"
-
-
-def shapes(
-    inputs: tuple[tuple[str, tuple[int, ...], int | None], ...],
-    output: tuple[tuple[int, ...], int | None] | None,
-    fun: str,
-) -> None:
-    """The shapes for one example and for the batch, before and after, the batch axis set off.
-
-    Args:
-        inputs: name, shape with the batch, and batch axis of each argument.
-        output: shape with the batch and batch axis, None if there is no result.
-    """
-    rows = []
-    for name, shape, axis in inputs:
-        one = tuple(size for i, size in enumerate(shape) if i != axis)
-        rows.append(f"<tr><td>{escape(name)}</td><td>{_shape(one, None)}</td><td>{_shape(shape, axis)}</td></tr>")
-    if output is None:
-        rows.append("<tr><td>result</td><td>–</td><td>refused</td></tr>")
-    else:
-        one = tuple(size for i, size in enumerate(output[0]) if i != output[1])
-        rows.append(f"<tr><td>result</td><td>{_shape(one, None)}</td><td>{_shape(*output)}</td></tr>")
-    head = f"<tr><th></th><th>{escape(fun)}, one example</th><th>vmap({escape(fun)}), the batch</th></tr>"
-    st.html(f"<table class='shapes'>{head}{''.join(rows)}</table>")
 
 
 def steps(rows: tuple[tuple[str, str], ...]) -> None:

@@ -32,11 +32,6 @@ _CSS = """
 .stats .wide { grid-column: span 2; }
 .stats .name { font-size: .75rem; opacity: .7; white-space: nowrap; }
 .stats .value { font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.shapes { border-collapse: collapse; font-size: 1.05rem; }
-.shapes th, .shapes td { padding: .25rem 1.1rem .25rem 0; text-align: left; }
-.shapes th { font-weight: 600; opacity: .75; font-size: .9rem; }
-.shapes code { font-size: 1.15rem; }
-.shapes .batch { color: #fff; background: #1F6FA8; border-radius: .25rem; padding: 0 .35rem; }
 [data-testid="stSidebarNavLink"] { padding: .05rem .5rem; } [data-testid="stSidebarNavItems"] li { margin: 0; }
 [data-testid="stNavSectionHeader"] { padding-top: .2rem; padding-bottom: 0; }
 [data-testid="stSidebarNavItems"] { padding-top: 0; } [data-testid="stSidebarHeader"] { height: 2.2rem; margin: 0; }

@@ -11,7 +11,7 @@ import streamlit as st
 
 from lib.lessons.jit_grad.functions import FUNCTIONS, Name, ScalarFunction, Sides, formulas, function_of
 from lib.lessons.jit_grad.routine import DRAWN, LEVELS
-from lib.measure.timing import Record, times_as_fast
+from lib.measure.timing import Record, pays_from, times_as_fast
 from lib.ui import charts
 from lib.ui.style import SERIES, TEST, TRAIN, duration
 
@@ -361,9 +361,9 @@ def pays(by_phase: dict[str, Record]) -> str:
     if times_as_fast(steady, eager) is None:
         return f"{took} A compiled call and an eager one are not distinguishable: their quartiles overlap."
     saved = eager.median_ms - steady.median_ms
-    if saved < 0:
+    if saved <= 0:
         return f"{took} A compiled call takes {duration(-saved)} longer than an eager one: compiling does not pay."
     return (
         f"{took} A compiled call saves {duration(saved)} against an eager one: compiling pays from call "
-        f"**{int(np.ceil(compiling / saved)):,}** on."
+        f"**{pays_from(compiling, saved):,}** on."
     )

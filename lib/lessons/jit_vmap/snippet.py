@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 
 from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap.routine import Ensemble, Name, arguments, function_of, shown_size
@@ -54,9 +55,7 @@ def snippet(problem: Ensemble, learning_rate: float) -> str:
 
 def _array(name: Name, argument: str, shape: tuple[int, ...]) -> str:
     """Code that makes an argument as `arguments` does."""
-    size = 1
-    for length in shape:
-        size *= length
+    size = prod(shape)
     if name == "x ** power":
         return f"jnp.arange(1.0, {1.0 + size})" if shape else repr(3.0 if argument == "x" else 2.0)
     if not shape:
