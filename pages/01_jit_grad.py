@@ -66,7 +66,7 @@ def draw(snapshot: Snapshot) -> list[charts.Shown]:
     picture = view.descent if one_variable else view.contours
     return [
         picture(function, landscape(), snapshot.picture, points, width=0.5),
-        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, width=0.5),
+        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, height=360, width=0.5),
     ]
 
 

@@ -37,7 +37,7 @@ def draw(snapshot: Snapshot) -> list[charts.Shown]:
     preds = snapshot.picture["preds"] if snapshot.picture else None
     return [
         view.fits(inputs, targets, preds, problem, width=0.5),
-        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, width=0.5),
+        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, height=360, width=0.5),
     ]
 
 
