@@ -223,9 +223,7 @@ def compute_chunk(
             state=state, data=data, learning_rate=rate, num_steps=count_there
         )
         metrics = {name: np.asarray(buffer)[:count] for name, buffer in buffers.items()}
-        jax.block_until_ready(state)
-        jax.effects_barrier()  # a step that calls back has spoken before its numbers are shown
-        return state, metrics, np.asarray(finite)
+        return jax.block_until_ready(state), metrics, np.asarray(finite)
 
     def good(metrics: dict[str, np.ndarray], finite: np.ndarray) -> bool:
         return bool(finite.all()) and all(np.isfinite(values).all() for values in metrics.values())
