@@ -292,8 +292,11 @@ def test_no_picture_is_taken_while_nobody_looks(run, executor, clock):
 def test_pictures_are_taken_more_often_at_first(run, executor, clock):
     run.run()
     executor.take()
-    for computed_s, observed in ((0.01, True), (100.0, False)):
-        run._recorder.computing_s = computed_s
+    for later_s, observed in ((0.0, True), (LEASE_S / 2, False)):
+        clock.now += later_s
+        run.look()
+        executor.take()
+        executor.take()
         clock.now += PICTURE_S / 2
         run.look()
         executor.take()  # was submitted before the look

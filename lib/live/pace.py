@@ -6,7 +6,7 @@ from collections import deque
 
 CHUNK_S = (0.001, 0.1)
 """A chunk lasts about so long: the first with many runs on the processor, the second alone."""
-TURN_S = 0.17
+TURN_S = 0.15
 """All runs on a processor have had a turn within about so long."""
 RATE_WINDOW_S = 3.0
 

@@ -180,6 +180,7 @@ class LiveRun:
         self._message = ""
         self._want_picture = True
         self._picture_at = -PICTURE_S
+        self._begun_at = self._clock()
         self._changed_at = time.time()
         self._last_rate: float | None = None
         self._compilations: deque[Compilation] = deque(maxlen=20)
@@ -237,6 +238,8 @@ class LiveRun:
         self._at_target = at_target
         self._message = ""
         self._status = Status.RUNNING
+        if not self._recorder.step:
+            self._begun_at = self._clock()
         self._lease = self._clock() + LEASE_S
         self._pace.begin(self._clock(), self._recorder.step)
         self._advance(looked=True)
@@ -260,8 +263,9 @@ class LiveRun:
         with self._lock:
             now = self._clock()
             self._lease = now + LEASE_S
-            # Often at first: what is observed becomes a curve, which must not begin with one long chord.
-            rest_s = min(PICTURE_S, self._recorder.computing_s / 4)
+            # Often at first: what is observed becomes a curve, which must not begin with one long chord. By the clock on the
+            # wall: where a hundred runs share a processor, each has computed little for a long time.
+            rest_s = min(PICTURE_S, (PICTURE_S + now - self._begun_at) / 8)
             if self._pace.limit is not None or now >= self._picture_at + rest_s:
                 self._want_picture = True
             self._advance(looked=True)

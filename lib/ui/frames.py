@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,13 +47,16 @@ def encode(frame: LiveFrame) -> bytes:
         size += len(raw) + padding
         return place
 
-    def column(values: pa.ChunkedArray) -> list[Any]:
-        array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-        if pa.types.is_dictionary(array.type):
-            return [*put(array.indices.to_numpy(zero_copy_only=False)), array.dictionary.to_pylist()]
-        if pa.types.is_string(array.type) or pa.types.is_boolean(array.type):
-            return ["json", array.to_pylist(), len(array)]
-        values = array.to_numpy(zero_copy_only=False)  # nulls become NaN, and JavaScript makes them nulls again
+    def column(values: Any) -> list[Any]:
+        if isinstance(values, list) and all(type(value) is str or math.isfinite(value) for value in values):
+            return ["json", values, len(values)]
+        if isinstance(values, charts.Words):
+            return [*put(values.codes), values.words]
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+            array = pa.array(values)
+            if pa.types.is_null(array.type) or pa.types.is_string(array.type) or pa.types.is_boolean(array.type):
+                return ["json", array.to_pylist(), len(array)]
+            values = array.to_numpy(zero_copy_only=False)  # nulls become NaN, and JavaScript makes them nulls again
         if values.dtype == np.float64:
             values = values.astype(np.float32)
         return put(values.astype(np.int32) if values.dtype.itemsize == 8 else values)
@@ -62,7 +66,9 @@ def encode(frame: LiveFrame) -> bytes:
         if isinstance(item, charts.Text):
             items.append(item._asdict())
         else:
-            data = {name: {c: column(table[c]) for c in table.column_names} for name, table in item.data.items()}
+            data = {
+                name: {c: column(values) for c, values in columns.items()} for name, columns in item.columns.items()
+            }
             items.append({"spec": spec_key(item.spec), "alt": item.alt, "width": item.width, "data": data})
     header = {"stats": stats_html(frame.stats), "items": items, "notes": [note._asdict() for note in frame.notes]}
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()

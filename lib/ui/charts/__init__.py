@@ -5,6 +5,7 @@ from lib.ui.charts.base import (
     Shown,
     Spec,
     Text,
+    Words,
     build,
     chart,
     named,
@@ -21,6 +22,6 @@ from lib.ui.charts.sweep import sweep
 from lib.ui.charts.timings import timings
 
 __all__ = [
-    "Chart", "Line", "Shown", "Spec", "Text", "build", "chart", "fan", "grid", "lines", "named",
+    "Chart", "Line", "Shown", "Spec", "Text", "Words", "build", "chart", "fan", "grid", "lines", "named",
     "repeated", "show", "show_all", "step_times", "sweep", "timings", "words",
 ]  # fmt: skip

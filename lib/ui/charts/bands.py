@@ -45,7 +45,9 @@ def limits(mean: np.ndarray, low: np.ndarray, high: np.ndarray, log: bool) -> Li
     if not len(mean) or not len(low):
         return Limits(-np.inf, np.inf)
     start_low, start_high = low[:3].min(), high[:3].max()
-    bottom, top = np.quantile(low, 0.25), np.quantile(high, 0.75)
+    # By rank: `np.quantile` takes ten times as long, and this is done for every frame of every visitor.
+    bottom = np.partition(low, len(low) // 4)[len(low) // 4]
+    top = np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4]
     if log:
         bottom, top = min(bottom, mean.min()), max(top, start_high)
         room = max(1.0, top - bottom)

@@ -6,7 +6,7 @@ frame to frame is data, and titles and domains hold still.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import altair
@@ -34,13 +34,19 @@ class Chart(NamedTuple):
 
     Attributes:
         alt: what the chart shows, for those who do not see it.
+        columns: the data, column by column: arrays or lists of one length. A live frame takes them as they are.
         width: its share of a row, 1 for a row of its own.
     """
 
     spec: Spec
     alt: str
-    data: dict[str, pa.Table]
+    columns: Mapping[str, Mapping[str, Any]]
     width: float = 1.0
+
+    @property
+    def data(self) -> dict[str, pa.Table]:
+        """The data as Arrow tables."""
+        return {name: pa.table(dict(columns)) for name, columns in self.columns.items()}
 
 
 class Text(NamedTuple):
@@ -54,9 +60,8 @@ Shown = Chart | Text
 
 
 def chart(spec: Spec, alt: str, width: float = 1.0, **datasets: Any) -> Chart:
-    """A chart of data that are Arrow tables, or columns by name."""
-    tables = {name: data if isinstance(data, pa.Table) else pa.table(data) for name, data in datasets.items()}
-    return Chart(spec, alt, tables, width)
+    """A chart of data: columns by name."""
+    return Chart(spec, alt, datasets, width)
 
 
 def show(chart: Chart) -> None:
@@ -139,12 +144,36 @@ def named(name: str) -> altair.NamedData:
     return altair.NamedData(name)
 
 
-def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray:
-    """A column of words, each some number of times: a byte a row."""
-    codes = np.repeat(np.arange(len(values), dtype=np.int8), counts)
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(values)))
+class Words:
+    """A column of few different words: a byte a row. Not Arrow's own, which lets go of Python's lock when it is made:
+    a frame would then wait for whatever else runs.
+
+    Attributes:
+        codes: int8[rows], places in `words`.
+    """
+
+    def __init__(self, codes: np.ndarray, words: list[str]) -> None:
+        self.codes = codes
+        self.words = words
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def to_pylist(self) -> list[str]:
+        """The words, row by row."""
+        return [self.words[code] for code in self.codes]
+
+    def __arrow_array__(self, type: Any = None) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.words, pa.string()))
 
 
-def words(values: Any) -> pa.DictionaryArray:
-    """A column of few different words: a byte a row."""
-    return pa.array([str(value) for value in values], pa.dictionary(pa.int8(), pa.string()))
+def repeated(values: Sequence[str], counts: Sequence[int]) -> Words:
+    """A column of words, each some number of times."""
+    return Words(np.repeat(np.arange(len(values), dtype=np.int8), counts), list(values))
+
+
+def words(values: Any) -> Words:
+    """A column of few different words."""
+    places: dict[str, int] = {}
+    codes = [places.setdefault(str(value), len(places)) for value in values]
+    return Words(np.array(codes, np.int8), list(places))

@@ -13,7 +13,7 @@ import numpy as np
 from lib.live.run import Compilation, Snapshot
 from lib.measure.timing import Record
 from lib.ui.charts import bands, marks
-from lib.ui.charts.base import HEIGHT, Chart, Spec, build, chart, measured_axis, named, words
+from lib.ui.charts.base import HEIGHT, Chart, Spec, build, chart, measured_axis, named
 from lib.ui.charts.fan import steps_axis
 from lib.ui.style import PHASES, duration
 
@@ -82,11 +82,11 @@ def step_times(snapshot: Snapshot, compared: Sequence[Record] = (), height: int 
         times={"x": times.coordinates["step"].astype(np.float32), "mean": mean, "low": low, "high": high},
         phases={
             "x": [point["x"] for point in points], "ms": [point["ms"] for point in points],
-            "at": [point.get("at", point["ms"]) for point in points], "phase": words(point["phase"] for point in points),
+            "at": [point.get("at", point["ms"]) for point in points], "phase": [point["phase"] for point in points],
             "text": [point["text"] for point in points],
         },
         compared={
-            "ms": lines, "phase": words(record.phase for record in compared), "at": _apart(lines, axis),
+            "ms": lines, "phase": [record.phase for record in compared], "at": _apart(lines, axis),
             "text": [f"{record.label} {duration(record.median_ms)}" for record in compared],
         },
         room={"ms": [10**axis.top] if events else []},
