@@ -89,7 +89,7 @@ panels.measure(
     "ways", controls, draw_timings, f"The ways above on {batch_size:,} examples, blocked, in turns.",
     measured.gradient_ways, batch_size, seed,
 )  # fmt: skip
-panels.stages("ways", controls, "jit(grad(vmap(loss)))", regression.batch_gradient, batch_size)
+panels.inside("ways", controls, "jit(grad(vmap(loss)))", regression.batch_gradient, batch_size)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

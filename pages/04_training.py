@@ -67,7 +67,7 @@ panels.measure(
     measured.train_step_phases, task, dataset.arrays, controls.seed,
     about=(task, controls.seed),
 )  # fmt: skip
-panels.stages("training", controls, "jit(train_step)", training.training_step, task)
+panels.inside("training", controls, "jit(train_step)", training.training_step, task)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

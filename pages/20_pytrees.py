@@ -58,7 +58,7 @@ panels.measure(
     f"The update for 2, 4, 8, ... leaves, up to {16 * depth}, and the gradient of {batch_size:,} examples beside it.",
     pytree_timings.update_sweep, batch_size, 8 * depth,
 )  # fmt: skip
-panels.stages("pytrees", controls, "jit(train_step)", pytrees.step_of_training, batch_size, depth)
+panels.inside("pytrees", controls, "jit(train_step)", pytrees.step_of_training, batch_size, depth)
 
 st.subheader("Keys come from keys", anchor=False)
 st.markdown(

@@ -40,7 +40,7 @@ st.markdown(f"The same start, the same batches, the same rate. {pair.fails}")
 with st.expander("The loss and the step"):
     panels.source(pair.loss, pair_training.PairTraining)
 live(pair_training.PairTraining(name, batch_size), controls, view.draw_run(name), pace="100")
-panels.stages("custom", controls, "jit(grad(loss)), mended", pair_training.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
+panels.inside("custom", controls, "jit(grad(loss)), mended", pair_training.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
 
 st.subheader("A fixed point: unrolled and implicit", anchor=False)
 st.markdown(

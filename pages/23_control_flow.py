@@ -69,7 +69,7 @@ st.markdown(
     "from each what it needs; what is new is set off. A branch that is not taken is fed with harmless numbers, its work is done."
 )
 view.cond_under_vmap(controls)
-panels.stages("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
+panels.inside("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

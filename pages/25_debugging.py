@@ -64,7 +64,7 @@ panels.measure(
     "tools", controls, draw_costs, f"The same step with each tool, batch size {controls.batch_size:,}, blocked, in turns.",
     tool_costs, controls.batch_size, controls.seed,
 )  # fmt: skip
-panels.stages("debugging", controls, "jit(step) with a callback", debugging.spoken_step, controls.batch_size)
+panels.inside("debugging", controls, "jit(step) with a callback", debugging.spoken_step, controls.batch_size)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(

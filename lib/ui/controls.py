@@ -1,14 +1,14 @@
-"""The controls in the sidebar of every page. They live in the address, so that a link restores them."""
+"""The controls in the bar of every page. They live in the address, so that a link restores them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import streamlit as st
 
 from lib.live.devices import devices
-from lib.ui.settings import ask
+from lib.ui.settings import SETTINGS, ask
 
 BATCH_SIZES = [2**i for i in range(13)]
 LEARNING_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
@@ -16,7 +16,7 @@ MAX_SEED = 9999
 
 
 class Controls(NamedTuple):
-    """What the sidebar says."""
+    """What the bar says."""
 
     batch_size: int
     learning_rate: float
@@ -28,30 +28,47 @@ class Controls(NamedTuple):
         return f"batch size {self.batch_size} on {self.device_name}"
 
 
-def shared_controls() -> Controls:
-    """Batch size, learning rate, device and seed."""
+def shared_controls(more: Any) -> Controls:
+    """Batch size, learning rate and device; the seed, and the button that puts all four back, among `more`."""
     names = devices()
-    with st.sidebar:
-        batch_size = ask(
-            "batch_size",
-            "Batch size",
-            BATCH_SIZES,
-            help="Examples in one step. Part of the shapes, so another batch size compiles another program.",
-        )
-        learning_rate = ask(
-            "learning_rate",
-            "Learning rate",
-            LEARNING_RATES,
-            format_func=lambda x: f"{x:g}",
-            help="An argument of the compiled step: it changes while a run goes on, and nothing compiles.",
-        )
-        device = ask(
-            "device",
-            "Device",
-            list(names),
-            help="Where arrays live and programs run. The CPU's devices are simulated on the same cores.",
-        )
+    # Chosen, not dragged: each size on the way would be a program to compile.
+    batch_size = ask(
+        "batch_size",
+        "Batch size",
+        BATCH_SIZES,
+        width=110,
+        help="Examples in one step. Part of the shapes, so another batch size compiles another program.",
+    )
+    learning_rate = ask(
+        "learning_rate",
+        "Learning rate",
+        LEARNING_RATES,
+        format_func=lambda x: f"{x:g}",
+        width=220,
+        help="An argument of the compiled step: it changes while a run goes on, and nothing compiles.",
+    )
+    device = ask(
+        "device",
+        "Device",
+        list(names),
+        width=120,
+        help="Where arrays live and programs run. The CPU's devices are simulated on the same cores.",
+    )
+    with more:
         seed = ask(
             "seed", "Seed", 0, MAX_SEED, help="The same seed gives the same data, the same start and the same run."
         )
+        st.button(
+            "Defaults",
+            key="defaults",
+            icon=":material/undo:",
+            on_click=_put_back,
+            help="Puts batch size, learning rate, device and seed back to their defaults.",
+        )
     return Controls(int(batch_size), float(learning_rate), names[device], device, int(seed))
+
+
+def _put_back() -> None:
+    for key in ("batch_size", "learning_rate", "seed"):
+        st.session_state[key] = SETTINGS[key].default
+    st.session_state["device"] = next(iter(devices()))

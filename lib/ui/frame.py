@@ -7,17 +7,14 @@ frame, registers the navigation and starts over inside it.
 
 from __future__ import annotations
 
-import inspect
-import re
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
-from lib.ui import style, waiting
-from lib.ui.controls import Controls, shared_controls
+from lib.ui import stage, style, waiting
+from lib.ui.controls import Controls
 from lib.ui.panels import compile_log_panel
 from lib.ui.settings import PAGE
 
@@ -25,13 +22,14 @@ PAGES = Path(__file__).parents[2] / "pages"
 SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
 """The first digit of a file's number says which section it belongs to. Page 00 is the home page."""
 
+SIDEBAR = 250
+"""Its width in pixels: a lesson's title fits, and the stage has the rest."""
+
 ICON = (
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
     "<path d='M9 0 2 9h5l-1 7 8-10H9z' fill='%230072B2'/></svg>"
 )
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
-
-_controls: ContextVar[Controls] = ContextVar("controls")
 
 
 class PageEnd(Exception):
@@ -61,11 +59,10 @@ def _pages() -> dict[str, list[Any]]:
 
 def run() -> None:
     """The whole of `dashboard.py`."""
-    st.set_page_config(page_icon=ICON, layout="wide")
-    page = st.navigation(_pages(), expanded=True)
-    style.inject()
-    controls = shared_controls()
-    _controls.set(controls)
+    presenting = stage.presenting()
+    st.set_page_config(page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
+    page = st.navigation(_pages(), expanded=True, position="hidden" if presenting else "sidebar")
+    style.inject(page.url_path, presenting)
     waiting.begin()
     token = PAGE.set(page.url_path or "home")
     try:
@@ -74,7 +71,8 @@ def run() -> None:
         pass  # the way to the other pages stands all the same
     finally:
         PAGE.reset(token)
-    _footer(page.url_path)
+    if not presenting:
+        _footer(page.url_path)
     waiting.finish()
 
 
@@ -83,23 +81,33 @@ def page_name() -> str:
     return PAGE.get()
 
 
+def _lesson_links(path: str, named: bool) -> None:
+    """The lesson before and the lesson after."""
+    files = page_files()
+    here = next((i for i, file in enumerate(files) if file.stem[3:] == path), 0)
+    for there, key, icon in ((here - 1, "lesson_before", "arrow_back"), (here + 1, "lesson_after", "arrow_forward")):
+        if 0 <= there < len(files):
+            with st.container(key=key, width="content"):
+                label = title_of(files[there]) if named else " "
+                side: Literal["left", "right"] = "left" if there < here else "right"
+                st.page_link(files[there], label=label, icon=f":material/{icon}:", icon_position=side)
+
+
 def _footer(path: str) -> None:
     """The lesson before, the lesson after, and what this process has compiled."""
     st.divider()
-    files = page_files()
-    here = next((i for i, file in enumerate(files) if file.stem[3:] == path), 0)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
-        if here > 0:
-            st.page_link(files[here - 1], label=title_of(files[here - 1]), icon=":material/arrow_back:")
-        if here + 1 < len(files):
-            st.page_link(
-                files[here + 1], label=title_of(files[here + 1]), icon=":material/arrow_forward:", icon_position="right"
-            )
+        _lesson_links(path, named=True)
     compile_log_panel()
+    with st.sidebar:
+        stage.present_switch()
 
 
 def begin(docstring: str) -> Controls:
-    """The first call of each page: shows its docstring as title, idea and references.
+    """The first call of each page: shows its title, its task and the bar.
+
+    Args:
+        docstring: the page's. Title, an empty line, the task in one paragraph, the idea in others, `References:`.
 
     Returns:
         The shared controls as they are set.
@@ -107,10 +115,4 @@ def begin(docstring: str) -> Controls:
     if not PAGE.get():
         st.navigation(_pages())
         st.rerun()
-    title, _, rest = inspect.cleandoc(docstring).partition("\n")
-    idea, _, references = rest.partition("References:")
-    links = re.findall(r"(\S[^\n]*?): (https?://\S+)", references)
-    read_on = " · ".join(f"[{text}]({url})" for text, url in links)
-    st.title(title, anchor=False)
-    st.markdown(f"{idea.strip()} :small[Read on: {read_on}.]" if links else idea.strip())
-    return _controls.get()
+    return stage.begin(docstring, lambda: _lesson_links(page_name(), named=False))

@@ -53,10 +53,25 @@ function themed(element) {
   const font = style.getPropertyValue("--st-font").trim() || style.fontFamily;
   const axis = { labelColor: ink, titleColor: ink, gridColor: ink, gridOpacity: 0.14, domainColor: ink, tickColor: ink,
     domainOpacity: 0.4, tickOpacity: 0.4, titleFontWeight: "normal" };
-  const axisLeft = { minExtent: 42 };  // room for the longest labels, so that the plot holds still
-  return { background: "transparent", font, view: { stroke: "transparent" }, axis, axisLeft,
+  return { background: "transparent", font, view: { stroke: "transparent" }, axis,
     legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 }, text: { color: ink } };
 }
+
+// Sizes of type for a chart, from what the screen is. A specification has those for a small one.
+const BASE = 13;
+function sizes(font) {
+  const labels = { labelFontSize: font, titleFontSize: font };
+  return { axis: labels, axisLeft: { minExtent: 3.2 * font },  // room for the longest labels, so that the plot holds still
+    legend: { ...labels, symbolSize: 9 * font }, title: { fontSize: 1.15 * font } };
+}
+const scaled = (part, by) => {
+  if (Array.isArray(part)) return part.map((one) => scaled(one, by));
+  if (!part || typeof part !== "object") return part;
+  const copy = {};
+  for (const key in part) copy[key] = key === "datasets" ? part[key] : scaled(part[key], by);
+  if (copy.type === "text") for (const key of ["fontSize", "dx", "dy"]) if (copy[key]) copy[key] *= by;
+  return copy;
+};
 
 const merged = (one, other) => {
   const both = { ...one };
@@ -66,32 +81,45 @@ const merged = (one, other) => {
 };
 
 class Chart {
-  constructor(element) {
+  constructor(element, live) {
     this.element = element;
+    this.live = live;
+    this.canvas = element.appendChild(document.createElement("div"));
+    const save = element.appendChild(document.createElement("button"));
+    save.textContent = "⤓";
+    save.title = "Save as PNG, with the settings";
+    save.setAttribute("aria-label", save.title);
+    save.onclick = () => this.save();
     this.resized = new ResizeObserver(() => this.resize());
     this.resized.observe(element);
   }
   resize() {
     const width = this.element.clientWidth;
-    if (this.view && width && width !== this.width) {
-      this.width = width;
-      this.view.width(width).resize().runAsync();
-    }
+    const height = this.live.height(this.spec);
+    if (!this.view || !width || (width === this.width && height === this.height)) return;
+    this.width = width;
+    this.height = height;
+    this.view.width(width).height(height).resize().runAsync();
   }
   // Embeds anew when the specification is another one; else the marks change in place.
   async show({ spec: key, data }, spec, theme, file) {
     // A chart that is laid out without data knows nothing of its axes: once there are some it is laid out anew.
     for (const name in data) key += data[name].length ? name : "";
+    const font = this.live.font();
+    key += font;
+    this.spec = spec;
     if (this.key !== key || this.theme !== theme) {
       this.key = key;
       this.theme = theme;
       const { embed, expressionInterpreter } = await loadVega(file);
       this.width = this.element.clientWidth;
-      const whole = { ...spec, width: this.width || 600, autosize: { type: "fit", contains: "padding", resize: true },
-        datasets: data, config: merged(JSON.parse(theme), spec.config ?? {}) };
+      this.height = this.live.height(spec);
+      const config = merged(merged(JSON.parse(theme), spec.config ?? {}), sizes(font));
+      const whole = { ...scaled(spec, font / BASE), width: this.width || 600, height: this.height, datasets: data, config,
+        autosize: { type: "fit", contains: "padding", resize: true } };
       this.view?.finalize();
       this.view = undefined;
-      const made = await embed(this.element, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false,
+      const made = await embed(this.canvas, whole, { ast: true, expr: expressionInterpreter, actions: false, tooltip: false,
         renderer: "canvas" });
       if (this.key === key && this.theme === theme) this.view = made.view;
       else made.view.finalize();
@@ -100,6 +128,28 @@ class Chart {
     if (!this.view) return;
     for (const name in data) this.view.data(name, data[name]);
     await this.view.runAsync();
+    this.resize();
+  }
+  // The picture with the settings below it, so that one knows a year later what it shows.
+  async save() {
+    if (!this.view) return;
+    const chart = await this.view.toCanvas(2);
+    const style = getComputedStyle(this.element);
+    const ground = style.getPropertyValue("--st-background-color").trim() || "#fff";
+    const picture = document.createElement("canvas");
+    picture.width = chart.width;
+    picture.height = chart.height + 44;
+    const pen = picture.getContext("2d");
+    pen.fillStyle = ground;
+    pen.fillRect(0, 0, picture.width, picture.height);
+    pen.drawImage(chart, 0, 0);
+    pen.fillStyle = style.color;
+    pen.font = "22px sans-serif";
+    pen.fillText(this.live.settings, 12, picture.height - 14, picture.width - 24);
+    const link = document.createElement("a");
+    link.href = picture.toDataURL("image/png");
+    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 80)}.png`;
+    link.click();
   }
   close() {
     this.resized.disconnect();
@@ -109,6 +159,8 @@ class Chart {
 
 class Live {
   constructor(parent) {
+    this.resized = () => this.charts.forEach((chart) => chart?.resize());
+    addEventListener("resize", this.resized);
     parent.innerHTML = '<div class="live"><div class="numbers"></div><div class="items"></div><div class="notes"></div></div>';
     this.root = parent.firstChild;
     [this.numbers, this.items, this.notes] = this.root.children;
@@ -119,6 +171,9 @@ class Live {
   open(data, fail) {
     this.theme = JSON.stringify(themed(this.root));
     this.file = data.vega;
+    this.fills = data.fills;
+    this.presenting = data.presenting;
+    this.settings = data.settings;
     this.fail = fail;
     if (this.token === data.token) {
       if (this.frame) this.draw();
@@ -126,6 +181,23 @@ class Live {
     }
     this.token = data.token;
     this.connect();
+  }
+  // Type for the back row: a 45th of the screen's height while presenting, less where a chart is narrow.
+  font() {
+    const narrow = (this.items.firstChild?.clientWidth || innerWidth) / (this.presenting ? 20 : 26);
+    const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 66, narrow));
+    return Math.round(size);
+  }
+  // Charts on the stage take what is left of the first screen; where they stand below each other, the first does.
+  height(spec) {
+    if (!this.fills) return spec.height;
+    const main = document.querySelector("[data-testid=stMain]");
+    const top = this.items.getBoundingClientRect().top + (main?.scrollTop ?? 0) - (main?.getBoundingClientRect().top ?? 0);
+    const stacked = this.items.children[1] && this.items.children[1].offsetTop > this.items.children[0].offsetTop;
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const below = this.presenting ? rem : (stacked ? 0.5 : 6) * rem;
+    const left = Math.floor(innerHeight - top - below);
+    return Math.max(190, Math.min(left, stacked ? 0.8 * this.items.clientWidth : left));
   }
   connect() {
     this.socket?.close();
@@ -197,10 +269,11 @@ class Live {
       }
       return place;
     }));
-    this.charts = items.map(({ spec }, i) => spec && new Chart(this.items.children[i]));
+    this.charts = items.map(({ spec }, i) => spec && new Chart(this.items.children[i], this));
   }
   close() {
     this.closed = true;
+    removeEventListener("resize", this.resized);
     this.socket?.close();
     this.charts.forEach((chart) => chart?.close());
   }

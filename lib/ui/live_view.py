@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from html import escape
 
 import streamlit as st
 
@@ -12,7 +14,7 @@ from lib.live.engine import default_engine
 from lib.live.feed import Feed, default_feeds
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.routines.problem import Problem, ProblemError
-from lib.ui import charts, frame, frames, push, waiting
+from lib.ui import charts, frame, frames, push, stage, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import ask
 from lib.ui.style import duration, quantity, stats
@@ -21,6 +23,8 @@ TICKS_S = (0.25, 0.5, 2.0)
 TICKS_PER_CPU_S = 60
 """Ticks a second that a processor core may be asked for by all tabs whose script draws: each costs some 4 ms."""
 PACES: dict[str, float | None] = {"5": 5, "20": 20, "100": 100, "1000": 1000, "10000": 10000, "unlimited": None}
+FAR = 3.0
+"""A learning rate is far from those that suit a lesson if it is so many times as high, or as low."""
 ICONS = {
     Status.READY: "○",
     Status.COMPILING: "◌",
@@ -49,33 +53,43 @@ def live(
     controls: Controls,
     draw: Draw,
     *,
+    code: str = "",
+    suits: tuple[float, float] | None = None,
     name: str | None = None,
     pace: str = "1000",
     stop_at: int | None = None,
     extra_stats: Callable[[Snapshot], dict[str, str]] | None = None,
 ) -> LiveRun:
-    """Shows a live run of a problem with the settings of the sidebar.
+    """Shows a live run of a problem with the settings of the bar: on the stage, or where it is called.
 
     Args:
-        draw: gives what a snapshot shows. Called four times a second while the run is active. Below it is charted what
-            a step takes, and what it took to compile.
-        name: of the run, where a page has several; what its widgets' keys begin with.
+        draw: gives what a snapshot shows, charts for one row. Called four times a second while the run is active. Behind
+            it is charted what a step takes, and what it took to compile.
+        code: the line that runs, with the settings put in.
+        suits: the lowest and the highest learning rate that suit the problem.
+        name: of a further run of a page, which has buttons of its own; what its widgets' keys begin with.
         pace: the steps a second to begin with, one of `PACES`: at full speed a small problem is over before one sees
             it, and a class that looks on leaves the processor to others.
         stop_at: the step at which Run ends.
         extra_stats: further numbers for the row of numbers.
     """
+    on_stage = name is None
     name = name or frame.page_name()
     feed = session_feed(name)
     run = feed.run
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.button(
-            "Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,)
-        )
-        st.button("Pause", key=f"{name}_pause", icon=":material/pause:", on_click=run.pause)
-        st.button("Step", key=f"{name}_step", icon=":material/skip_next:", on_click=run.step)
-        st.button("Reset", key=f"{name}_reset", icon=":material/replay:", on_click=run.reset)
-        chosen_pace = ask("{}_pace", "Steps a second", list(PACES), part=name, default=pace, width=240)
+    with stage.buttons() if on_stage else st.container(horizontal=True, vertical_alignment="bottom"):
+        _buttons(name, run, stop_at)
+        with stage.more() if on_stage else nullcontext():
+            chosen_pace: str = ask("{}_pace", "Steps a second", list(PACES), part=name, default=pace, width=150)
+    with stage.below() if on_stage else st.container():
+        if code:
+            st.html(f"<code class='runs'>{escape(code)}</code>")
+        if suits is not None and not suits[0] / FAR <= controls.learning_rate <= suits[1] * FAR:
+            side = "above" if controls.learning_rate > suits[1] else "below"
+            st.caption(
+                f":material/warning: A learning rate of {controls.learning_rate:g} is far {side} what suits this lesson, "
+                f"{suits[0]:g} to {suits[1]:g}."
+            )
     try:
         run.configure(Spec(problem, controls.device, controls.seed), controls.learning_rate, PACES[chosen_pace])
     except ProblemError as error:
@@ -86,12 +100,26 @@ def live(
         shown = [*draw(snapshot), charts.step_times(snapshot)]
         return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
 
-    if push.serves():
-        feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
-        push.show(feed, f"{name}_live")
-    else:
-        _draw_here(run, frame_of)
+    with stage.run() if on_stage else st.container():
+        if push.serves():
+            feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
+            settings = (
+                f"{stage.page().title}; {controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}"
+            )
+            push.show(feed, f"{name}_live", settings, fills=on_stage, presenting=stage.presenting())
+        else:
+            _draw_here(run, frame_of)
     return run
+
+
+def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
+    st.button("Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,))
+    for label, icon, press, does in (
+        ("Pause", "pause", run.pause, "Stops after the steps that are being computed."),
+        ("Step", "skip_next", run.step, "Takes one step."),
+        ("Reset", "replay", run.reset, "Back to before the first step."),
+    ):
+        st.button(label, key=f"{name}_{label.lower()}", icon=f":material/{icon}:", on_click=press, help=does)
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:

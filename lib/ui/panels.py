@@ -18,7 +18,7 @@ from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
 from lib.measure.timing import Rows
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.routines.snippets import printed
-from lib.ui import waiting
+from lib.ui import stage, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import PAGE, ask
 from lib.ui.style import duration, quantity, stats
@@ -26,10 +26,10 @@ from lib.ui.terms import GLOSSARY
 
 
 def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] = ()) -> None:
-    """What follows the live run, one panel at a time. Only the one that is open is executed; none is at first.
+    """What follows the stage, one panel at a time. Only the one that is open is executed; none is at first.
 
     Args:
-        panels: what draws each, by name, or its Markdown.
+        panels: what draws each, by name, or its Markdown. `Notice` also has the page's idea and its references.
         terms: words of `terms.GLOSSARY` that the page uses.
     """
     with st.container(horizontal=True, vertical_alignment="center", key="panels"):
@@ -42,10 +42,13 @@ def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] 
         return
     with st.container(key="panel"):
         content = panels[chosen]
-        if isinstance(content, str):
-            st.markdown(content)
-        else:
+        if not isinstance(content, str):
             content()
+            return
+        st.markdown(content)
+        page = stage.page()
+        if chosen == "Notice":
+            st.markdown(f"{page.idea} :small[Read on: {page.links}.]" if page.links else page.idea)
 
 
 def snippet(code: str, controls: Controls) -> None:
@@ -209,21 +212,6 @@ def stages_view(name: str, stages: Stages, texts: dict[str, str] | None = None) 
     text_view(name, texts or {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
 
 
-def stages(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:
-    """A folded panel with the stages of a compiled function; nothing is compiled before it is opened.
-
-    Args:
-        name: of the page; what the widgets' keys begin with.
-        title: the function, as code.
-        make: a function of a module; gives a function that is not jitted, and arrays to call it with.
-    """
-    name = f"{name}_stages"
-    panel = st.expander(f"Stages of `{title}`: jaxpr, StableHLO, HLO, cost", key=name, bind="query-params")
-    if panel.open:
-        with panel:
-            answer(lambda made: stages_view(name, made), controls.device, stages_made, make, *args)
-
-
 def inside(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:
     """The stages of a compiled function, at once.
 
@@ -286,7 +274,11 @@ def _outcome(outcome: Outcome) -> None:
 
 def compile_log_panel() -> None:
     """What this process has compiled lately, for everybody."""
-    with st.expander(f"Compile log: {compile_log.compilations()} programs compiled since this server started"):
+    label = f"Compile log: {compile_log.compilations()} programs compiled since this server started"
+    panel = st.expander(label, key="compile_log", on_change="rerun")
+    if not panel.open:
+        return
+    with panel:
         entries = compile_log.entries()[-60:]
         st.dataframe(
             {

@@ -108,6 +108,13 @@ def _failed() -> None:
     st.session_state["_push_failed"] = True
 
 
-def show(feed: Feed, key: str) -> None:
-    """Shows what is pushed of a feed."""
-    _component()(key=key, data={"token": feed.token, "vega": vega()}, on_failed_change=_failed)
+def show(feed: Feed, key: str, settings: str, *, fills: bool = False, presenting: bool = False) -> None:
+    """Shows what is pushed of a feed.
+
+    Args:
+        settings: in words, for pictures that are saved.
+        fills: whether its charts take what is left of the first screen; else each has the height of its specification.
+        presenting: whether type is as large as a lecture hall needs it.
+    """
+    data = {"token": feed.token, "vega": vega(), "fills": fills, "presenting": presenting, "settings": settings}
+    _component()(key=key, data=data, on_failed_change=_failed)

@@ -27,13 +27,14 @@ class Setting(NamedTuple):
 
 SETTINGS: dict[str, Setting] = {
     # On every page.
-    "batch_size": Setting("", "select_slider", 32),
+    "batch_size": Setting("", "selectbox", 32),
     "device": Setting("", "selectbox"),
     "learning_rate": Setting("", "select_slider", 0.03),
     "seed": Setting("", "number_input", 0),
+    "present": Setting("", "toggle", False),
     "{}_panel": Setting("", "segmented_control"),
     "{}_mistake": Setting("", "selectbox"),
-    "{}_pace": Setting("", "select_slider"),
+    "{}_pace": Setting("", "selectbox"),
     "{}_search": Setting("", "text_input"),
     "{}_text": Setting("", "segmented_control"),
     # jit_grad

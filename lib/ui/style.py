@@ -6,8 +6,10 @@ brown and a grey added; they hold on a light and on a dark ground.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 
 import streamlit as st
 
@@ -26,11 +28,22 @@ SERIES = ["#1F88C9", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#A5
 
 _CSS = """
 <style>
-.stMainBlockContainer { padding: 3.7rem 3rem 3rem; }
-.stMainBlockContainer h1 { font-size: 2.2rem; padding: 0 0 .4rem; }
-.stats { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: .3rem .7rem; }
+html { font-size: clamp(14px, .95vw, 26px) !important; }
+.stMainBlockContainer { padding: 1.6rem 2.2rem 2rem; }
+.stMainBlockContainer h1 { font-size: 1.9rem; padding: 0; }
+.stMainBlockContainer > div > [data-testid="stVerticalBlock"] { gap: .6rem; }
+.st-key-stage_settings:not(:has(*)), .st-key-stage_below:not(:has(*)) { display: none; }
+.st-key-stage_bar, .st-key-stage_settings { row-gap: .4rem; }
+/* The names of all buttons but Run give way to their icons where there is little room; they are still read aloud. */
+@media (max-width: 1700px) {
+  .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] {
+    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+}
+code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-radius: .4rem; overflow-x: auto;
+  white-space: pre; background: rgba(128, 128, 128, .12); color: inherit; }
+.stats { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: .2rem .7rem; }
 .stats .wide { grid-column: span 2; }
-.stats .name { font-size: .75rem; opacity: .7; white-space: nowrap; }
+.stats .name { font-size: .8rem; opacity: .8; white-space: nowrap; }
 .stats .value { font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 [data-testid="stSidebarNavLink"] { padding: .05rem .5rem; } [data-testid="stSidebarNavItems"] li { margin: 0; }
 [data-testid="stNavSectionHeader"] { padding-top: .2rem; padding-bottom: 0; }
@@ -41,37 +54,65 @@ _CSS = """
 .scroll { overflow-x: auto; } .legend { font-size: .9rem; opacity: .85; margin: .3rem 0; }
 .ladder, .jaxpr { border-collapse: collapse; font-size: 1rem; }
 .ladder td, .ladder th, .jaxpr td, .jaxpr th { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; }
-.ladder th { font-size: .85rem; opacity: .75; font-weight: 600; }
+.ladder th { font-size: .85rem; opacity: .8; font-weight: 600; }
 .ladder tr { border-bottom: 1px solid rgba(128, 128, 128, .25); } .ladder td { white-space: nowrap; }
 .ladder .refused { background: rgba(213, 94, 0, .12); }
 .jaxpr { font-family: "Source Code Pro", monospace; font-size: .95rem; }
 .jaxpr td, .jaxpr th { white-space: pre; font-weight: 400; padding: .05rem .9rem .05rem .3rem; }
-.jaxpr td:nth-child(n + 3), .jaxpr th { opacity: .7; }
+.jaxpr td:nth-child(n + 3), .jaxpr th { opacity: .8; }
 .jaxpr .new td:nth-child(-n + 2), .legend .new { background: rgba(0, 158, 115, .22); }
 .jaxpr .bad td { background: rgba(213, 94, 0, .28); font-weight: 600; }
 .jaxpr .changed td:nth-child(-n + 2), .legend .changed { background: rgba(31, 136, 201, .16); }
 .legend span { padding: 0 .4rem; }
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
-.live .items { display: flex; flex-wrap: wrap; gap: 0 1.5rem; margin-top: .6rem; }
-.live .chart { flex: 1 1 calc(100% * var(--share) - 1.5rem); min-width: min(100%, 18rem); }
+.live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .4rem; }
+.live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
 .live .text { flex: 1 0 100%; }
-.live .caption, .live details { font-size: .9rem; opacity: .85; }
-.live .warning, .live .error, .live .info { padding: .7rem 1rem; border-radius: .5rem; margin: .4rem 0; }
+.live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .6;
+  cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
+.live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }
+.live .caption, .live details { font-size: .9rem; opacity: .9; }
+.live .warning, .live .error, .live .info { padding: .5rem .9rem; border-radius: .5rem; margin: .3rem 0; }
 .live .warning { background: rgba(230, 159, 0, .18); }
 .live .error { background: rgba(213, 94, 0, .18); }
 .live .info { background: rgba(31, 136, 201, .14); }
 .live pre { font-size: .9rem; white-space: pre-wrap; margin: .3rem 0; }
+/* Streamlit's own greys are too pale for the back row: all text has a contrast of 4.5 to 1 at least. */
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { opacity: 1; color: inherit; }
+[data-testid="stCaptionContainer"] { opacity: .85; font-size: .9rem; }
+[data-testid="stWidgetLabel"] p { opacity: 1; }
+:is(button, a, input, summary, [role="slider"], [role="radio"], [tabindex="0"]):focus-visible {
+  outline: 3px solid #D55E00 !important; outline-offset: 2px; }
 @media (max-width: 640px) {
-  .stMainBlockContainer { padding: 4.2rem 1rem 3rem; } .stMainBlockContainer h1 { font-size: 1.6rem; }
+  html { font-size: 15px !important; }
+  .stMainBlockContainer { padding: 3rem .8rem 2rem; } .stMainBlockContainer h1 { font-size: 1.35rem; }
+  .stats { grid-template-columns: repeat(3, 1fr); }
+  .live .stats > div:nth-child(n + 7) { display: none; }
 }
 </style>
 """
 
+_PRESENTING = """
+<style>
+[data-testid="stHeader"], [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none !important; }
+.stMainBlockContainer { padding: .7rem 1.2rem .3rem; max-width: none; }
+code.runs { font-size: 1.45rem; font-weight: 600; }
+.stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
+.live .notes .caption, .live .notes details, .live .chart button { display: none; }
+html { font-size: clamp(13px, 1.1vw, 30px) !important; }
+</style>
+"""
 
-def inject() -> None:
-    """The rules, once a page."""
-    st.html(_CSS)
+# Streamlit keeps its scroll position from page to page, and on a phone its sidebar stays over the lesson.
+_SCRIPT = (Path(__file__).parent / "frame.js").read_text(encoding="utf-8")
+
+
+def inject(page: str, presenting: bool) -> None:
+    """The rules, and the script of the frame, once a page."""
+    st.html(_CSS + (_PRESENTING if presenting else ""))
+    call = f"atTop({json.dumps(page)}); presenting({json.dumps(presenting)});"
+    st.html(f"<script>(() => {{{_SCRIPT}\n{call}}})()</script>", unsafe_allow_javascript=True)
 
 
 WIDE = ("Status", "Accuracy: train, test")

@@ -124,7 +124,7 @@ def code(names: tuple[str, ...], controls: Controls) -> None:
             )
 
     for place, name in enumerate(chosen):
-        panels.stages(
+        panels.inside(
             f"library_{place}",
             controls,
             f"jit(train_step)` of `{name}",
