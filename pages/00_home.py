@@ -1,33 +1,48 @@
 """JAX's transformations, live
 
-Functions that make functions: `grad` differentiates, `vmap` adds a batch axis, `jit` compiles, and they nest in any
-order. Each page runs one nesting on this machine, shows its real code and times it honestly. Batch size, learning
-rate, device and seed are set at the side, for all pages; the address keeps them, so a link shares them.
+This page shows a small network that has learnt to tell two classes of points apart. Press **Run** to train one yourself
+and watch the border form. Then choose a lesson below: each runs one composition of transformations on this machine.
+
+Functions that make functions: `grad` differentiates, `vmap` adds a batch axis, `jit` compiles, and they nest. A training
+step uses all three. Batch size, learning rate, device and seed hold for all lessons, and the address keeps them: a link
+shares them.
 
 References:
     JAX documentation: https://docs.jax.dev/
 """
 
-import streamlit as st
-
-from lib.lessons.home import view as home
-from lib.lessons.training import charts as drawn
-from lib.lessons.training import routine as training
-from lib.routines import datasets, networks
-from lib.ui import frame
-from lib.ui.live_view import live
+from lib.lessons.home import routine, view
+from lib.lessons.training.snippet import line, snippet
+from lib.ui import frame, panels
+from lib.ui.live_view import live, session_feed
 
 controls = frame.begin(__doc__)
 
-left, right = st.columns([1.15, 1], gap="large")
-with left:
-    home.composition_map()
-with right:
-    home.machine()
+task = routine.task(controls.batch_size, controls.seed)
+finished = view.finished(controls.device, session_feed(frame.page_name()))
+live(
+    task, controls, view.draw_run(task, controls, finished), code=line(task.network, task.optimizer, task.batch_size),
+    suits=(0.001, 0.1), pace="20",
+)  # fmt: skip
 
-st.subheader("Train a small network now", anchor=False)
-dataset = datasets.load("XOR", controls.seed)
-task = training.Training(
-    networks.Network(2, 1, 2, 8, "tanh"), dataset.classes, dataset.picture, "Adam", controls.batch_size, dataset
-)
-live(task, controls, drawn.draw_run(dataset))
+
+def code() -> None:
+    panels.snippet(
+        snippet(
+            routine.DATA, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate,
+            controls.seed,
+        ),
+        controls,
+    )  # fmt: skip
+
+
+NOTICE = """
+- Orange and blue are the two classes, and negative and positive numbers. A tile shows what one unit gives at each place.
+- A line is a weight: the wider, the larger.
+- The chart at the right splits the first seconds: tracing, lowering and compiling come once, steps are cheap after that.
+"""
+
+panels.follow(
+    {"Lessons": view.lessons, "Code": code, "Machine": view.machine, "Notice": NOTICE},
+    terms=("trace", "lower", "batch", "learning rate"), opened="Lessons",
+)  # fmt: skip

@@ -1,1 +1,1 @@
-"""The home page: a map of the lessons, and the machine."""
+"""The home page: a finished run, a map of the lessons, and the machine."""

@@ -1,14 +1,26 @@
-"""The home page: which lesson teaches which nesting, and what machine this is."""
+"""The home page: a run that is finished, which lesson teaches which nesting, and what machine this is."""
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import streamlit as st
 
+from lib.lessons.home import routine
+from lib.lessons.training import charts as drawn
+from lib.lessons.training.routine import Training
 from lib.live.devices import CPUS, devices
+from lib.live.engine import default_engine
+from lib.live.feed import Feed
+from lib.live.run import Snapshot
+from lib.ui import charts, frame, panels
+from lib.ui.controls import Controls
+from lib.ui.live_view import Draw
 from lib.ui.style import SERIES, TRAIN
 
 # Streamlit leaves no SVG in HTML that it shows, so a script puts the picture in. The navigation's own links change
@@ -34,22 +46,22 @@ NODES = {
     "vmap(f)": ((235, 240), "", SERIES[3]),
     "jit(grad(f))": ((455, 60), "jit_grad", TRAIN),
     "jit(vmap(f))": ((455, 240), "jit_vmap", TRAIN),
-    "grad(vmap(f))": ((455, 150), "", SERIES[1]),
-    "jit(grad(vmap(f)))": ((715, 150), "jit_grad_vmap", TRAIN),
-    "any nesting": ((715, 60), "composition", TRAIN),
-    "the program": ((715, 240), "compilation", TRAIN),
-    "training": ((935, 150), "training", SERIES[2]),
+    "mean(vmap(f))": ((415, 150), "", SERIES[7]),
+    "jit(grad(mean(vmap(loss))))": ((695, 150), "jit_grad_vmap", TRAIN),
+    "any nesting": ((695, 60), "composition", TRAIN),
+    "the program": ((695, 240), "compilation", TRAIN),
+    "training": ((945, 150), "training", SERIES[2]),
 }
 EDGES = [
     ("f", "grad(f)"),
     ("f", "vmap(f)"),
     ("grad(f)", "jit(grad(f))"),
     ("vmap(f)", "jit(vmap(f))"),
-    ("vmap(f)", "grad(vmap(f))"),
-    ("grad(vmap(f))", "jit(grad(vmap(f)))"),
+    ("vmap(f)", "mean(vmap(f))"),
+    ("mean(vmap(f))", "jit(grad(mean(vmap(loss))))"),
     ("jit(grad(f))", "any nesting"),
     ("jit(vmap(f))", "the program"),
-    ("jit(grad(vmap(f)))", "training"),
+    ("jit(grad(mean(vmap(loss))))", "training"),
 ]
 
 
@@ -84,14 +96,92 @@ def _map() -> str:
 
 def composition_map() -> None:
     """Which lesson teaches which nesting, as a picture that links to the lessons."""
-    st.markdown("**What nests in what.** Each filled box is a lesson: press it.")
     # A script with markup in it would be taken for an attack and left out.
     st.html(DRAW % json.dumps(_map()).replace("<", "\\u003c"), unsafe_allow_javascript=True)
 
 
+class Lesson(NamedTuple):
+    """A lesson in the list.
+
+    Attributes:
+        minutes: to read it and try each of its panels once.
+    """
+
+    shows: str
+    minutes: int
+
+
+LESSONS: dict[str, Lesson] = {
+    "jit_grad": Lesson("Differentiate a function, compile it, and descend along its gradient.", 10),
+    "jit_vmap": Lesson("Write a function for one example and run it for a batch.", 10),
+    "jit_grad_vmap": Lesson("Fit a linear model with the gradient of a batch.", 10),
+    "training": Lesson("Train a network and see what each of its units sees.", 15),
+    "composition": Lesson("Nest transformations in any order; see type and program of each level.", 15),
+    "compilation": Lesson("See what `jit` traces and compiles, and when it compiles again.", 15),
+    "pytrees": Lesson("Keep parameters in nested containers, and random keys apart.", 10),
+    "state_libraries": Lesson("Train one network with Flax, Haiku and Equinox, and compare.", 15),
+    "custom_gradients": Lesson("Define a derivative yourself where the automatic one fails.", 10),
+    "control_flow": Lesson("Put branches and loops into the compiled program.", 10),
+    "multi_device": Lesson("Split arrays over devices and see what the devices exchange.", 15),
+    "debugging": Lesson("Print from compiled code, and find where a NaN comes from.", 10),
+}
+"""By path, in teaching order. The home page itself is the first of all."""
+START = "jit_grad"
+
+
+def lessons() -> None:
+    """The map, and a line for each lesson."""
+    composition_map()
+    st.markdown(
+        f"New to JAX? Begin with **{frame.title_of(_file(START))}** and go on in this order. "
+        "The minutes are for reading a page and trying each of its panels once; this page takes 2."
+    )
+    columns = st.columns(3, gap="medium")
+    rows = -(-len(LESSONS) // len(columns))
+    for number, (path, lesson) in enumerate(LESSONS.items()):
+        file = _file(path)
+        with columns[number // rows], st.container(gap=None):
+            st.page_link(file, label=f"**{number + 1}. {frame.title_of(file).partition(': ')[0]}**")
+            st.caption(f"{lesson.shows} {lesson.minutes} min")
+
+
+def _file(path: str) -> Path:
+    return next(file for file in frame.page_files() if file.stem[3:] == path)
+
+
+def finished(device: jax.Device, feed: Feed) -> Callable[[], dict[str, Any] | None]:
+    """A call that gives the finished run, or None until it is there; then a frame of the feed is due.
+
+    It is made once for all visitors, in the background.
+    """
+    future = default_engine().answers.get(
+        (routine.finished_run, device), panels.on_device, device, routine.finished_run
+    )
+    if not future.done():
+        future.add_done_callback(lambda _: feed.changed())
+    return lambda: future.result() if future.done() else None
+
+
+def draw_run(task: Training, controls: Controls, finished: Callable[[], dict[str, Any] | None]) -> Draw:
+    """Draws a run; before its first step the finished one instead."""
+    own, other = drawn.draw_run(task), drawn.draw_run(routine.task(routine.BATCH_SIZE, routine.SEED))
+
+    def draw(snapshot: Snapshot) -> list[charts.Shown]:
+        made = finished() if snapshot.step == 0 and not snapshot.active else None
+        if made is None:
+            text = f"Your run: {controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}."
+            return [*own(snapshot), charts.Text(text)]
+        text = (
+            f"A finished run of {routine.STEPS} steps: batch size {routine.BATCH_SIZE}, learning rate "
+            f"{routine.LEARNING_RATE:g}, seed {routine.SEED}. Press **Run** for one of your own."
+        )
+        return [*other(snapshot._replace(**made)), charts.Text(text)]
+
+    return draw
+
+
 def machine() -> None:
     """What computes here."""
-    st.markdown("**This machine**")
     st.dataframe(
         {
             "what": ["JAX", "Python", "CPU cores", "Devices"],
@@ -101,5 +191,5 @@ def machine() -> None:
     )
     st.caption(
         "Several CPU devices are simulated on the same cores, so that placing arrays is real on any machine; they are not "
-        "faster than one. Everybody on this page shares the machine in fair turns."
+        "faster than one. All visitors share the machine in fair turns."
     )

@@ -1,1 +1,1 @@
-"""jit(grad(vmap(loss))): linear regression."""
+"""jit(grad(mean(vmap(loss)))): linear regression."""

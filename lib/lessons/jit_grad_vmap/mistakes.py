@@ -1,4 +1,4 @@
-"""Typical mistakes with jit(grad(vmap(loss))), each beside what it should have been."""
+"""Typical mistakes with jit(grad(mean(vmap(loss)))), each beside what it should have been."""
 
 from __future__ import annotations
 

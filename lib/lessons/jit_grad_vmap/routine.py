@@ -1,7 +1,7 @@
-"""The gradient of a batched loss: a linear model on five features, squared error.
+"""The gradient of a batch: a linear model on five features, squared error.
 
-The loss of one example is `(w @ x - y)**2`, without a half, so the gradient of the sum over a batch is
-`2 X.T @ (X @ w - y)`.
+The loss of one example is `(w @ x - y)**2`, without a half, so the gradient of the mean over a batch is
+`2 X.T @ (X @ w - y) / len(y)`.
 """
 
 from __future__ import annotations
@@ -26,61 +26,68 @@ TRUE_WEIGHTS = np.array([1.5, -2.0, 0.5, 3.0, -1.0], np.float32)
 Reduction = Literal["mean", "sum"]
 
 
-def example_loss(w: Float[Array, " features"], x: Float[Array, " features"], y: Float[Array, ""]):
+def loss(w: Float[Array, " features"], x: Float[Array, " features"], y: Float[Array, ""]):
     """Squared error of one example."""
     return (w @ x - y) ** 2
 
 
-def batch_loss(w, inputs: Float[Array, "batch features"], targets: Float[Array, " batch"], reduction="sum"):
+def mean_loss(w, X: Float[Array, "batch features"], y: Float[Array, " batch"]):
     """One number for the batch: `grad` needs a scalar."""
-    losses = jax.vmap(example_loss, in_axes=(None, 0, 0))(w, inputs, targets)
-    return losses.sum() if reduction == "sum" else losses.mean()
+    return jnp.mean(jax.vmap(loss, in_axes=(None, 0, 0))(w, X, y))
 
 
-def grad_of_batch_loss(w, inputs, targets):
+def sum_loss(w, X: Float[Array, "batch features"], y: Float[Array, " batch"]):
+    """One number for the batch: `grad` needs a scalar."""
+    return jnp.sum(jax.vmap(loss, in_axes=(None, 0, 0))(w, X, y))
+
+
+LOSSES: dict[Reduction, Callable] = {"mean": mean_loss, "sum": sum_loss}
+"""The two ways from a loss for each example to one number."""
+
+
+def grad_of_mean(w, X, y):
     """(1) One backward pass through the reduced loss."""
-    return jax.grad(batch_loss)(w, inputs, targets)
+    return jax.grad(mean_loss)(w, X, y)
 
 
-def sum_of_example_grads(w, inputs, targets):
-    """(2) A gradient for each example, added up afterwards."""
-    grads = jax.vmap(jax.grad(example_loss), in_axes=(None, 0, 0))(w, inputs, targets)
-    return grads.sum(axis=0)
+def mean_of_grads(w, X, y):
+    """(2) A gradient for each example; then their mean."""
+    return jnp.mean(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(w, X, y), axis=0)
 
 
-_example_grad = jax.jit(jax.grad(example_loss))
+_example_grad = jax.jit(jax.grad(loss))
 
 
-def python_loop(w, inputs, targets):
+def python_loop(w, X, y):
     """(3) A Python loop over the jitted gradient of one example."""
     grads = jnp.zeros_like(w)
-    for x, y in zip(inputs, targets, strict=True):
-        grads = grads + _example_grad(w, x, y)
-    return grads
+    for one_x, one_y in zip(X, y, strict=True):
+        grads = grads + _example_grad(w, one_x, one_y)
+    return grads / len(y)
 
 
-def closed_form(w, inputs, targets):
-    """(4) `2 X.T @ (X @ w - y)`."""
-    return 2 * inputs.T @ (inputs @ w - targets)
+def closed_form(w, X, y):
+    """(4) `2 X.T @ (X @ w - y) / len(y)`."""
+    return 2 * X.T @ (X @ w - y) / len(y)
 
 
 WAYS: dict[str, tuple[Callable, bool]] = {
-    "grad of the batch loss": (grad_of_batch_loss, True),
-    "sum of vmap(grad)": (sum_of_example_grads, True),
+    "grad(mean(vmap(loss)))": (grad_of_mean, True),
+    "mean(vmap(grad(loss)))": (mean_of_grads, True),
     "Python loop": (python_loop, False),
     "closed form": (closed_form, True),
 }
-"""Each way to the gradient of the summed loss, and whether the whole of it can be jitted."""
+"""Each way to the gradient of the mean loss, and whether the whole of it can be jitted."""
 
 
-def example_gradient_norms(w, inputs, targets) -> Float[Array, " batch"]:
+def example_gradient_norms(w, X, y) -> Float[Array, " batch"]:
     """The length of each example's own gradient."""
-    grads = jax.vmap(jax.grad(example_loss), in_axes=(None, 0, 0))(w, inputs, targets)
+    grads = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(w, X, y)
     return jnp.linalg.norm(grads, axis=1)
 
 
 def gradient_report(batch_size: int, seed: int) -> dict[str, Any]:
-    """The gradient at `w = 0` of the summed loss of the first examples in each of the `WAYS`, and `norms`."""
+    """The gradient at `w = 0` of the mean loss of the first examples in each of the `WAYS`, and `norms`."""
     inputs, targets = (jnp.array(a[:batch_size]) for a in regression_data(seed))
     w = jnp.zeros(FEATURES)
     report: dict[str, Any] = {}
@@ -89,13 +96,19 @@ def gradient_report(batch_size: int, seed: int) -> dict[str, Any]:
     return report | {"norms": jax.jit(example_gradient_norms)(w, inputs, targets)}
 
 
+def suitable_rates(batch_size: int, reduction: Reduction) -> tuple[float, float]:
+    """The lowest and the highest learning rate that suit the data: a sum's gradient is larger by the batch size."""
+    scale = batch_size if reduction == "sum" else 1
+    return 0.01 / scale, 0.1 / scale
+
+
 def four_steps(batch_size: int) -> tuple[tuple[str, str], ...]:
     """The composition step by step: code, and what goes in and comes out of it."""
     args = f"(5,), ({batch_size}, 5), ({batch_size},)"
     return (
-        ("losses = vmap(example_loss, in_axes=(None, 0, 0))", f"{args} → ({batch_size},)"),
-        ("total = lambda w, X, y: losses(w, X, y).sum()", f"{args} → ()"),
-        ("gradient = grad(total)", f"{args} → (5,)"),
+        ("losses = vmap(loss, in_axes=(None, 0, 0))", f"{args} → ({batch_size},)"),
+        ("mean_loss = lambda w, X, y: mean(losses(w, X, y))", f"{args} → ()"),
+        ("gradient = grad(mean_loss)", f"{args} → (5,)"),
         ("compiled = jit(gradient)", f"{args} → (5,)"),
     )
 
@@ -143,8 +156,8 @@ class LinearRegression:
         # The examples are in random order already; batches walk over them, around and around.
         rows = (state.step * self.batch_size + jnp.arange(self.batch_size)) % inputs.shape[0]
         w = state.params["w"]
-        grads = jax.grad(batch_loss)(w, inputs[rows], targets[rows], self.reduction)
-        metrics = {"loss": batch_loss(w, inputs, targets, "mean")}
+        grads = jax.grad(LOSSES[self.reduction])(w, inputs[rows], targets[rows])
+        metrics = {"loss": mean_loss(w, inputs, targets)}
         # The update is written out, not `sgd`: it is what the lesson shows.
         return state._replace(params={"w": w - learning_rate * grads}, step=state.step + 1), metrics
 
@@ -152,9 +165,9 @@ class LinearRegression:
         return Observed(metrics={}, picture={"w": state.params["w"]})
 
 
-def batch_gradient(batch_size: int) -> Made:
-    """`grad(vmap(loss))` of the linear model."""
+def batch_gradient(batch_size: int, reduction: Reduction = "mean") -> Made:
+    """The gradient of the reduced loss of a batch, of the linear model."""
     inputs, targets = regression_data(0)
     rows = np.arange(batch_size) % EXAMPLES
     w = np.zeros(FEATURES, np.float32)
-    return grad_of_batch_loss, (w, inputs[rows], targets[rows])
+    return jax.grad(LOSSES[reduction]), (w, inputs[rows], targets[rows])

@@ -1,12 +1,16 @@
-"""The charts of gradients and of weights."""
+"""The charts of gradients and of weights, and the words beside them."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import altair as alt
 import numpy as np
+import streamlit as st
 
+from lib.lessons.jit_grad_vmap.routine import FEATURES, WAYS
+from lib.live.measurement import Records
 from lib.ui import charts
 from lib.ui.style import SERIES, TRAIN
 
@@ -50,3 +54,29 @@ def weights(title: str, values: np.ndarray, optimum: np.ndarray, height: int, wi
     names = tuple(f"w{i}" for i in range(len(values)))
     columns = {"name": list(names), "value": values, "optimum": optimum}
     return charts.chart(_weights_spec(title, names, height), title, width, weights=columns)
+
+
+def draw_ways(batch_size: int, report: dict[str, Any]) -> None:
+    """The gradient in each way, how far they are apart, and how long each example's own gradient is."""
+    grads = {way: report[way] for way in WAYS}
+    worst = max(np.abs(grad - grads["closed form"]).max() for grad in grads.values())
+    scale = np.abs(grads["closed form"]).max()
+    table, norms = st.columns([1, 1], gap="large")
+    with table:
+        columns = {f"∂/∂w{i}": [f"{grad[i]:.6g}" for grad in grads.values()] for i in range(FEATURES)}
+        st.dataframe({"way": list(grads)} | columns, hide_index=True)
+        st.markdown(
+            f"The gradient of the **mean** loss of {batch_size:,} examples at w = 0. Largest difference from the closed "
+            f"form `2 Xᵀ(Xw - y) / {batch_size}`: **{worst:.2g}**, which is {worst / scale:.1e} of the largest entry: "
+            "rounding of float32."
+        )
+    with norms:
+        title = "Length of each example's own gradient"
+        charts.show(histogram(title, "norm of the gradient", "examples", report["norms"]))
+
+
+def draw_timings(records: Records) -> None:
+    """The time of each way."""
+    charts.show(charts.timings("The gradient of one batch, in the steady state", records))
+    if records:
+        st.caption(f"Medians of {records[0].samples} samples each, taken in turns, with quartiles.")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from lib.lessons.training.routine import DIGITS_SHOWN, SCATTERED
+from lib.lessons.training.routine import DIGITS_SHOWN, SCATTERED, Training
+from lib.lessons.training.seen import TILE, UNITS
 from lib.live.run import Snapshot
 from lib.routines import datasets
+from lib.routines.networks import Network
 from lib.ui import charts
 from lib.ui.style import SERIES, TEST, TRAIN
 
@@ -20,17 +23,17 @@ POINTS = 200
 """Examples in a picture, at the most: a frame has to stay below 10 kB."""
 PIN_COLORS = (SERIES[2], SERIES[3], SERIES[1], SERIES[6])
 HEIGHT = 480
-LOSS_WIDTH = 0.565
+PICTURE_WIDTH, LOSS_WIDTH = 0.55, 0.45
 
 Pins = Mapping[str, tuple[dict[str, np.ndarray], np.ndarray]]
 """Coordinates and losses of the runs that are kept, by name."""
 
 
 def draw_run(
-    dataset: datasets.Dataset, axis: str = "step", log: bool = True, pins: Pins | None = None
+    task: Training, axis: str = "step", log: bool = True, pins: Pins | None = None
 ) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the losses of a run against an axis, and what the network makes of the data."""
-    return lambda snapshot: [losses(snapshot, axis, log, pins or {}), picture(dataset, snapshot)]
+    """Draws what the network makes of the data, and the losses of a run against an axis."""
+    return lambda snapshot: [picture(task, snapshot), losses(snapshot, axis, log, pins or {})]
 
 
 def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart:
@@ -52,61 +55,168 @@ def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart
     )
 
 
-def picture(dataset: datasets.Dataset, snapshot: Snapshot) -> charts.Chart:
+def picture(task: Training, snapshot: Snapshot) -> charts.Chart:
     """What the network makes of its inputs, as suits the data; the data alone before the first step."""
-    drawn = {"surface": surface, "curve": curve, "digits": digits, "scatter": scatter, "classes": confusion}
-    return drawn[dataset.picture](dataset, snapshot.picture or {})._replace(width=1 - LOSS_WIDTH)
+    assert task.dataset is not None
+    dataset, seen = task.dataset, snapshot.picture or {}
+    if dataset.picture == "surface":
+        return network(dataset, task.network, seen)._replace(width=PICTURE_WIDTH)
+    drawn = {"curve": curve, "digits": digits, "scatter": scatter, "classes": confusion}
+    return drawn[dataset.picture](dataset, seen)._replace(width=PICTURE_WIDTH)
 
 
-@cache
-def _surface_spec(
-    title: str,
-    cells: int,
-    x: tuple[float, float],
-    y: tuple[float, float],
-    names: tuple[str, ...],
-    classes: int,
-) -> charts.Spec:
-    """What the network says at each place, and the training examples on it."""
-    if classes == 2:
-        color = alt.Color(
-            "p:Q", title=f"probability of class {names[3]}" if len(names) > 3 else "probability of class 1",
-            scale=alt.Scale(domain=[0, 127.5, 255], range=["#ECB740", "#FFFFFF", "#57A6D7"]), legend=None,
-        )  # fmt: skip
-    else:
-        color = alt.Color("p:Q", scale=alt.Scale(domain=list(range(classes)), range=_palette(classes)), legend=None)
-    grid = charts.grid("grid", color, cells, x, y)
-    points = (
-        alt.Chart(charts.named("points"))
-        .mark_point(size=48, filled=True, opacity=1, stroke="black", strokeWidth=0.8, clip=True)
-        .encode(
-            alt.X("x:Q", title=names[0]), alt.Y("y:Q", title=names[1]),
-            alt.Fill("label:N", title=names[2], scale=alt.Scale(range=_palette(classes))),
-            alt.Shape("label:N", legend=None),
-        )
-    )  # fmt: skip
-    return charts.build(alt.layer(grid, points).resolve_scale(color="independent", fill="independent"), HEIGHT, title)
+NEGATIVE, POSITIVE = "#E69F00", "#1F88C9"
+"""Of weights and of what units give; of the classes 0 and 1 too, since a positive output means class 1."""
 
 
 def _palette(classes: int) -> list[str]:
+    """The colours of the classes."""
     if classes == 2:
-        return ["#E69F00", "#1F88C9"]
+        return [NEGATIVE, POSITIVE]
     return [SERIES[i % len(SERIES)] for i in range(classes)]
 
 
-def surface(dataset: datasets.Dataset, picture: dict[str, Any]) -> charts.Chart:
-    """What the network predicts at each place of the `grid`, and training examples."""
-    _, x, y = dataset.grid
-    grid = picture.get("grid", np.empty(0))
+GAP = 0.14
+"""Between the network, which is 1 wide, and the surface, which is as wide."""
+SURFACE = 1 + GAP
+
+
+@cache
+def _network_spec(
+    title: str, shape: Network, names: tuple[str, ...], labels: tuple[str, ...], height: int = HEIGHT
+) -> charts.Spec:
+    """The network at the left and the surface at the right, in one system of coordinates from 0 to 1 each."""
+    drawn = [min(size, UNITS) for size in shape.sizes]  # the last are the outputs, which the surface shows
+    hidden = drawn[:-1]
+    columns, rows = len(hidden), max(hidden)
+    half = min(0.36 / columns, 0.36), 0.4 / max(rows, 3)
+    at = [(column + 0.5) / columns for column in range(columns)] + [SURFACE]
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, SURFACE + 1.04], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.09, 1.09], nice=False))
+    x2, y2 = alt.X2("x2:Q"), alt.Y2("y2:Q")
+
+    def layer_of(number: str, starts: list[int]) -> str:
+        return " + ".join(["0", *(f"({number} >= {start})" for start in starts[1:-1])])
+
+    # Which layer and which of its units a row belongs to follows from its number alone.
+    first_unit = np.cumsum([0, *hidden]).tolist()
+    pairs = [a * b for a, b in pairwise(drawn)]
+    first_weight = np.cumsum([0, *pairs]).tolist()
+    centre = "1 - (datum.{unit} + 0.5) / {drawn}[datum.{layer}]"
+
+    weights = (
+        alt.Chart(charts.named("weights"))
+        .transform_window(n="row_number()")
+        .transform_calculate(layer=layer_of("datum.n - 1", first_weight))
+        .transform_calculate(k=f"datum.n - 1 - {first_weight}[datum.layer]", next="datum.layer + 1")
+        .transform_calculate(start=f"floor(datum.k / {drawn}[datum.next])", end=f"datum.k % {drawn}[datum.next]")
+        .transform_calculate(
+            x=f"{at}[datum.layer]", y=centre.format(unit="start", layer="layer", drawn=drawn),
+            x2=f"{at}[datum.next]", y2=centre.format(unit="end", layer="next", drawn=drawn), size="abs(datum.w)",
+        )
+        .mark_rule(opacity=0.85)
+        .encode(
+            x, y, x2, y2,
+            alt.StrokeWidth("size:Q", scale=alt.Scale(domain=[0, 127], range=[0.2, 7]), legend=None),
+            alt.Color("w:Q", scale=alt.Scale(type="threshold", domain=[0], range=[NEGATIVE, POSITIVE]), legend=None),
+        )
+    )  # fmt: skip
+    boxes = (
+        alt.Chart(alt.sequence(0, first_unit[-1], as_="unit"))
+        .transform_calculate(layer=layer_of("datum.unit", first_unit))
+        .transform_calculate(row=f"datum.unit - {first_unit}[datum.layer]")
+        .transform_calculate(
+            x=f"{at}[datum.layer] - {half[0]}", x2=f"{at}[datum.layer] + {half[0]}",
+            y=centre.format(unit="row", layer="layer", drawn=drawn) + f" - {half[1]}",
+            y2=centre.format(unit="row", layer="layer", drawn=drawn) + f" + {half[1]}",
+        )
+        .mark_rect(fill="#FFFFFF", stroke="#8C8C8C", strokeWidth=1)
+        .encode(x, y, x2, y2)
+    )  # fmt: skip
+    cell = [2 * side / TILE for side in half]
+    tiles = (
+        alt.Chart(charts.named("tiles"))
+        .transform_window(n="row_number()")
+        .transform_calculate(unit=f"floor((datum.n - 1) / {TILE**2})", cell=f"(datum.n - 1) % {TILE**2}")
+        .transform_calculate(layer=layer_of("datum.unit", first_unit))
+        .transform_calculate(row=f"datum.unit - {first_unit}[datum.layer]")
+        .transform_calculate(
+            x=f"{at}[datum.layer] - {half[0]} + (datum.cell % {TILE}) * {cell[0]}",
+            y=centre.format(unit="row", layer="layer", drawn=drawn)
+            + f" - {half[1]} + floor(datum.cell / {TILE}) * {cell[1]}",
+        )
+        .transform_calculate(x2=f"datum.x + {1.04 * cell[0]}", y2=f"datum.y + {1.04 * cell[1]}")
+        .mark_rect(strokeWidth=0)
+        .encode(x, y, x2, y2, alt.Color("v:Q", scale=alt.Scale(
+            domain=[0, 127.5, 255], range=[NEGATIVE, "#FFFFFF", POSITIVE]), legend=None))
+    )  # fmt: skip
+    surface = _cells(len(labels), x, y)
+    points = (
+        alt.Chart(charts.named("points"))
+        .transform_calculate(x=f"{SURFACE} + datum.px / 255", y="datum.py / 255")
+        .mark_point(size=30, filled=True, opacity=1, stroke="black", strokeWidth=0.7)
+        .encode(
+            x, y,
+            alt.Fill("label:N", title=names[2], scale=alt.Scale(domain=list(labels), range=_palette(len(labels)))),
+            alt.Shape("label:N", scale=alt.Scale(domain=list(labels)), legend=None),
+        )
+    )  # fmt: skip
+    heads = [_size(size, "inputs" if i == 0 else "units") for i, size in enumerate(shape.sizes[:-1])]
+    texts = [{"x": place, "y": 1.055, "text": head} for place, head in zip(at, heads, strict=False)]
+    says = f"probability of {names[2]} {labels[1]}" if len(labels) == 2 else f"the likeliest {names[2]}"
+    texts += [{"x": SURFACE + 0.5, "y": 1.055, "text": says}, {"x": SURFACE + 0.5, "y": -0.05, "text": f"{names[0]} →"}]
+    words = alt.Chart(alt.Data(values=texts)).mark_text(fontSize=12).encode(x, y, alt.Text("text:N"))
+    beside = (
+        alt.Chart(alt.Data(values=[{"x": SURFACE + 1.02, "y": 0.5, "text": f"{names[1]} →"}]))
+        .mark_text(fontSize=12, angle=270, baseline="top")
+        .encode(x, y, alt.Text("text:N"))
+    )
+    whole = alt.layer(weights, boxes, tiles, surface, points, words, beside)
+    return charts.build(whole.resolve_scale(color="independent", fill="independent"), height, title)
+
+
+def _size(size: int, of: str) -> str:
+    return f"{size} {of if size > 1 else of[:-1]}" if size <= UNITS else f"{UNITS} of {size} {of}"
+
+
+def _cells(classes: int, x: alt.X, y: alt.Y) -> alt.Chart:
+    """What the network says at each place: a probability in the colours of two classes, or the likeliest class."""
+    cells = datasets.GRID
+    if classes == 2:
+        scale = alt.Scale(domain=[0, 127.5, 255], range=["#ECB740", "#FFFFFF", "#57A6D7"])
+    else:
+        scale = alt.Scale(domain=list(range(classes)), range=_palette(classes))
+    return (
+        alt.Chart(charts.named("grid"))
+        .transform_window(n="row_number()")
+        .transform_calculate(
+            x=f"{SURFACE} + ((datum.n - 1) % {cells}) / {cells}", y=f"floor((datum.n - 1) / {cells}) / {cells}"
+        )
+        .transform_calculate(x2=f"min(datum.x + {1.1 / cells}, {SURFACE + 1})", y2=f"min(datum.y + {1.1 / cells}, 1)")
+        .mark_rect(strokeWidth=0)
+        .encode(x, y, alt.X2("x2:Q"), alt.Y2("y2:Q"), alt.Color("p:Q", scale=scale, legend=None))
+    )
+
+
+def network(dataset: datasets.Dataset, shape: Network, picture: dict[str, Any]) -> charts.Chart:
+    """The network and its decision surface, with training examples on it; these alone before the first step."""
+    _, *ranges = dataset.grid
     inputs, targets = (a[:POINTS] for a in dataset.train)
+    places = [
+        np.round(255 * (column - low) / (high - low)).astype(np.uint8)
+        for column, (low, high) in zip(inputs.T, ranges, strict=True)
+    ]
+    grid = picture.get("grid", np.empty(0))
+    cells = np.round(255 * grid if dataset.classes == 2 else grid).astype(np.uint8)
     codes = np.asarray(dataset.labels, dtype=object)[targets.astype(int)]
-    names = (*dataset.names[:3], *dataset.labels)
-    cells = 255 * grid if dataset.classes == 2 else grid
     return charts.chart(
-        _surface_spec("Decision surface", datasets.GRID, x, y, names, dataset.classes),
-        "What the network predicts at each place, with training examples on it",
-        grid={"p": np.round(cells).astype(np.uint8)},
-        points={"x": inputs[:, 0], "y": inputs[:, 1], "label": charts.words(codes)},
+        _network_spec("The network, and what it says of each place", shape, dataset.names, dataset.labels),
+        "The network: each unit as a tile of what it gives over the plane, each weight as a line, wider where it is "
+        "larger; blue is positive, orange negative. Beside it, what the network predicts at each place, with examples.",
+        weights={"w": picture.get("weights", np.empty(0, np.int8))},
+        tiles={"v": picture.get("units", np.empty(0, np.uint8))},
+        grid={"p": cells},
+        points={"px": places[0], "py": places[1], "label": charts.words(codes)},
     )
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lib.lessons.training.seen import units_seen, weights_seen
 from lib.routines.datasets import PASSES, Dataset
 from lib.routines.networks import (
     Network,
@@ -110,7 +111,11 @@ class Training:
             metrics["train_accuracy"] = (labels(data["train"][0]) == data["train"][1]).mean()
         if self.picture == "surface":
             grid = preds(data["grid"])
-            shown = {"grid": jax.nn.sigmoid(grid[:, 0]) if classes == 2 else jnp.argmax(grid, axis=1)}
+            shown = {
+                "grid": jax.nn.sigmoid(grid[:, 0]) if classes == 2 else jnp.argmax(grid, axis=1),
+                "units": units_seen(state.params, data["grid"], activation),
+                "weights": weights_seen(state.params),
+            }
         elif self.picture == "curve":
             shown = {"curve": preds(data["grid"])[:, 0]}
         elif self.picture == "digits":
