@@ -18,8 +18,10 @@ def rows_of(count, series=2, seed=0):
 def brute_force(coordinates, values, width):
     """What `buckets` should give, bucket by bucket, with loops and in double precision."""
     rows = []
-    for begin in range(0, len(values), width):
-        bucket, at = values[begin : begin + width], coordinates[begin : begin + width]
+    full = len(values) // width
+    for number in range(full):
+        part = slice(number * width, None if number == full - 1 else (number + 1) * width)
+        bucket, at = values[part], coordinates[part]
         mean = sum(row.astype(np.float64) for row in bucket) / len(bucket)
         low = [min(column) for column in bucket.T]
         high = [max(column) for column in bucket.T]
@@ -113,6 +115,18 @@ def test_the_mean_of_large_numbers_does_not_overflow():
     history.append(np.arange(64.0)[:, None] * np.ones(3), values)
     assert history.width > 1
     np.testing.assert_allclose(history.buckets().mean, 3e38, rtol=1e-6)
+
+
+@pytest.mark.parametrize("more", range(1, 16))
+def test_no_bucket_holds_fewer_rows_than_the_others(more):
+    """The mean of a few rows of a noisy curve would stand far from its neighbours, at the end that everybody looks at."""
+    count = 128 + more
+    values = np.where(np.arange(count) < 128, np.arange(count) % 2, 40.0).astype(np.float32)[:, None]
+    history = History(1, 16)
+    history.append(np.arange(3.0 * count).reshape(count, 3), values)
+    assert history.width == 16
+    mean = history.buckets().mean[:, 0]
+    np.testing.assert_allclose(mean, [*[0.5] * 7, (8 + 40 * more) / (16 + more)], rtol=1e-6)
 
 
 def test_few_rows_are_kept_as_they_are():

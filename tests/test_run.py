@@ -59,7 +59,11 @@ def assert_whole(snapshot):
     steps = snapshot.coordinates["step"]
     width = int(2 * steps[0] - 1) if len(steps) > 1 else snapshot.step
     every = np.arange(1, snapshot.step + 1)
-    np.testing.assert_array_equal(steps, [every[at : at + width].mean() for at in range(0, snapshot.step, width)])
+    begins = range(0, snapshot.step - width + 1, width)
+    ends = [*begins[1:], snapshot.step]  # the last bucket has the steps that do not fill another
+    np.testing.assert_array_equal(
+        steps, [every[begin:end].mean() for begin, end in zip(begins, ends, strict=True)]
+    )
 
 
 # Start, stop, step.
@@ -301,6 +305,39 @@ def test_pictures_are_taken_more_often_at_first(run, executor, clock):
         run.look()
         executor.take()  # was submitted before the look
         assert (executor.take().observed is not None) == observed
+
+
+@pytest.mark.parametrize("pace", [20.0, 1000.0, 10_000.0])
+def test_what_is_observed_of_a_run_with_a_pace_begins_without_a_long_chord(run, executor, clock, pace):
+    begun = clock.now
+    started_at(run, executor, clock, pace)
+    for _ in range(3):
+        clock.now += 0.24
+        run.look()
+        executor.take_all()
+    snapshot = run.snapshot()
+    steps = snapshot.observed_coordinates["step"]
+    assert steps[-1] == snapshot.step == pytest.approx(pace * (clock.now - begun), abs=0.01 * pace)
+    assert np.all(np.diff(steps) <= 1 + steps[:-1] / 4) and steps[0] == 1
+    path = mean_loop(0, 3, [(8, 0.1)] * snapshot.step)
+    losses = np.abs(path[steps.astype(int)]).max(1)
+    np.testing.assert_allclose(snapshot.observed["test_loss"], losses, rtol=1e-5)
+
+
+def test_what_was_observed_last_is_told_as_it_is_however_long_the_history(run, executor, clock):
+    run.configure(spec(), 0.01, pace=10.0)
+    run.run()
+    eventually(lambda: run.look().compilations)
+    for _ in range(150):
+        clock.now += 0.1
+        run.look()
+        executor.take_all()
+    snapshot = run.snapshot()
+    assert snapshot.step > 128 and len(snapshot.observed["test_loss"]) <= 64, "the history has no buckets of several rows"
+    path = mean_loop(0, 3, [(8, 0.01)] * snapshot.step)
+    assert float(snapshot.latest_observed["test_loss"]) == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
+    run.reset()
+    assert run.snapshot().latest_observed == {}
 
 
 def test_a_long_history_stays_below_the_size_of_a_frame(run, executor):

@@ -79,12 +79,13 @@ class History:
         self.width *= 2
 
     def buckets(self) -> Buckets:
-        """What there is. The rows that do not fill a bucket yet make a last one."""
-        mean, low, high, start, end = self._mean, self._low, self._high, self._start, self._end
-        if len(self._values):
-            mean = np.concatenate([mean, self._values.mean(0, dtype=np.float64, keepdims=True)])
-            low = np.concatenate([low, self._values.min(0, keepdims=True)])
-            high = np.concatenate([high, self._values.max(0, keepdims=True)])
-            start = np.concatenate([start, self._coordinates[:1]])
-            end = np.concatenate([end, self._coordinates[-1:]])
-        return Buckets((start + end) / 2, mean.astype(np.float32), low, high)
+        """What there is. The rows that do not fill a bucket yet belong to the last one that is full: the mean of a few
+        rows is noisier than the others, and the end of a line would jump."""
+        mean, low, high, end = self._mean, self._low, self._high, self._end
+        if more := len(self._values):  # then the buckets are wider than one row, and there is a full one
+            total = self.width * mean[-1] + self._values.sum(0, dtype=np.float64)
+            mean = np.concatenate([mean[:-1], [total / (self.width + more)]])
+            low = np.concatenate([low[:-1], [np.minimum(low[-1], self._values.min(0))]])
+            high = np.concatenate([high[:-1], [np.maximum(high[-1], self._values.max(0))]])
+            end = np.concatenate([end[:-1], self._coordinates[-1:]])
+        return Buckets((self._start + end) / 2, mean.astype(np.float32), low, high)

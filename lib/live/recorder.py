@@ -97,6 +97,7 @@ class Recorder:
 
     Attributes:
         latest: the metrics of the last step.
+        latest_observed: the metrics of the last picture.
         picture: of the state at `picture_step`.
     """
 
@@ -105,6 +106,7 @@ class Recorder:
         self.examples = 0
         self.computing_s = 0.0
         self.latest: dict[str, np.ndarray] = {}
+        self.latest_observed: dict[str, np.ndarray] = {}
         self.picture: dict[str, np.ndarray] | None = None
         self.picture_step = 0
         self._metrics = Metrics()
@@ -139,6 +141,7 @@ class Recorder:
         self.picture = picture
         self.picture_step = self.step
         if metrics and all(np.isfinite(value) for value in metrics.values()):
+            self.latest_observed = metrics
             at = np.array([[self.step, self.computing_s, self.examples]], np.float64)
             self._observed.append(at, {name: np.asarray(value, np.float32)[None] for name, value in metrics.items()})
 

@@ -108,6 +108,7 @@ class Snapshot(NamedTuple):
         lows, highs: the same, of each bucket the minimum and the maximum.
         latest: the metrics of the last step, empty before the first.
         observed_coordinates, observed: as `coordinates` and `metrics`, for what is observed between chunks (`test_loss`).
+        latest_observed: what was observed last; empty before the first step.
         step_ms: how long a step took, chunk by chunk, without the first execution of each program.
         events: after which step what was changed, in words; or where it diverged.
         since_s: how long the present compilation has been going on.
@@ -133,6 +134,7 @@ class Snapshot(NamedTuple):
     latest: dict[str, np.ndarray]
     observed_coordinates: dict[str, np.ndarray]
     observed: dict[str, np.ndarray]
+    latest_observed: dict[str, np.ndarray]
     step_ms: StepTimes
     picture: dict[str, np.ndarray] | None
     compilations: tuple[Compilation, ...]
@@ -175,6 +177,7 @@ class LiveRun:
         self._change = ""
         self._state: TrainState | None = None
         self._target = 0
+        self._due = 0
         self._at_target = Status.PAUSED
         self._status = Status.READY
         self._message = ""
@@ -300,7 +303,7 @@ class LiveRun:
                 batch_size=spec.problem.batch_size if spec else 0, device=str(spec.device) if spec else "",
                 coordinates=curves.coordinates, metrics=curves.metrics, lows=curves.lows, highs=curves.highs,
                 latest=recorder.latest, observed_coordinates=observed.coordinates, observed=observed.metrics,
-                step_ms=recorder.step_times(),
+                latest_observed=recorder.latest_observed, step_ms=recorder.step_times(),
                 picture=recorder.picture, compilations=tuple(self._compilations), events=tuple(self._events),
                 since_s=0.0 if self._compiling_since is None else now - self._compiling_since,
                 active=self.active, audience=self._engine.audience(now),
@@ -336,11 +339,19 @@ class LiveRun:
             self._compile()
             return
         self._status = Status.RUNNING
-        if self._pace.limit is not None and not looked:
-            return
+        step = self._recorder.step
         load = self._engine.load(self._spec.device)
-        count = min(self._pace.steps(now, self._recorder.step, load), self._program.steps.capacity, left)
-        if count:
+        count = min(self._pace.steps(now, step, load), self._program.steps.capacity, left)
+        if self._pace.limit is not None:
+            self._due = step + count if looked else self._due
+            count = min(count, self._due - step)
+            # What is observed becomes a curve, and its first points have to lie close: the steps that are due at the
+            # first looks are taken in parts.
+            close = 1 + step // 4
+            if self._recorder.latest_observed and count > close:
+                self._submit(close, want_picture=True)
+                return
+        if count > 0:
             want_picture, self._want_picture = self._want_picture, False
             self._submit(count, want_picture)
 
