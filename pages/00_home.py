@@ -21,7 +21,7 @@ controls = frame.begin(__doc__)
 task = routine.task(controls.batch_size, controls.seed)
 finished = view.finished(controls.device, session_feed(frame.page_name()))
 live(
-    task, controls, view.draw_run(task, controls, finished), code=line(task.network, task.optimizer, task.batch_size),
+    task, controls, view.draw_run(task, controls, finished), code=line(task.optimizer, task.batch_size),
     suits=(0.001, 0.1), pace="20",
 )  # fmt: skip
 
@@ -44,5 +44,5 @@ NOTICE = """
 
 panels.follow(
     {"Lessons": view.lessons, "Code": code, "Machine": view.machine, "Notice": NOTICE},
-    terms=("trace", "lower", "batch", "learning rate"), opened="Lessons",
+    terms=("trace", "lower", "batch", "learning rate"),
 )  # fmt: skip

@@ -40,8 +40,8 @@ optimum, lowest = regression.least_squares(seed)
 def draw(snapshot: Snapshot) -> list[charts.Shown]:
     w = snapshot.picture["w"] if snapshot.picture else np.zeros(regression.FEATURES)
     return [
-        view.weights("Weights (dots), optimum (bars)", w, optimum, charts.HEIGHT, 1 / 3),
-        charts.fan("Loss over all examples, and its minimum", "mean squared error", snapshot, log, reference=lowest, width=1 / 3),
+        view.weights("Weights (dots), optimum (bars)", w, optimum),
+        charts.fan("Loss over all examples, and its minimum", "mean squared error", snapshot, log, reference=lowest, width=0.5),
     ]  # fmt: skip
 
 

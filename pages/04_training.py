@@ -1,8 +1,10 @@
 """Training: all transformations in one loop
 
-A network is a function of parameters and one input. `vmap` makes it a function of a batch, `grad` of its loss tells
-every parameter where to go, an optimizer makes steps of that, and `jit` compiles the step, here together with a loop
-over many of them. Nothing else is needed, and nothing is hidden.
+This page trains a small network. Press **Run**: its units bend the plane until the border separates the two classes.
+Then choose the preset **zero initialisation** and press **Run** again: it stays as it is. See why.
+
+A network is a function of parameters and one input. `vmap` makes it a function of a batch, `grad` of the mean loss tells
+each parameter where to go, an optimizer makes steps of that, and `jit` compiles the step with the loop around it.
 
 References:
     Training a neural network: https://docs.jax.dev/en/latest/notebooks/neural_network_with_tfds_data.html
@@ -13,76 +15,93 @@ import streamlit as st
 
 from lib.lessons.training import charts as drawn
 from lib.lessons.training import measure as measured
+from lib.lessons.training import presets, view
 from lib.lessons.training import routine as training
-from lib.lessons.training import view
+from lib.lessons.training.snippet import line, snippet
 from lib.live.recorder import AXES
 from lib.live.run import Snapshot
-from lib.routines import networks, problem
-from lib.ui import charts, frame, panels
-from lib.ui.live_view import live
+from lib.routines import problem
+from lib.routines.snippets import source
+from lib.ui import charts, frame, panels, stage
+from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
-from lib.ui.style import quantity
 
+view.apply_preset(session_feed("training").run)
 controls = frame.begin(__doc__)
 
-settings, panel = st.columns([1, 2.9], gap="medium")
-with settings:
+with stage.settings():
     view.choose_preset()
     dataset = view.choose_data(controls)
     if dataset is None:
         raise frame.PageEnd
     task = view.choose_network(dataset, controls.batch_size)
+with stage.more():
+    axis = ask("axis", "Loss against", AXES, required=True, format_func=drawn.AXIS_TITLES.__getitem__)
+    log = ask("training_log", "Logarithmic loss")
     stop_at = ask("stop_at", "Stop at step", 1, 100000000, placeholder="never", step=1000)
+with stage.below():
+    view.expectation()
 
 
 def numbers(snapshot: Snapshot) -> dict[str, str]:
-    seen = {name: values[-1] for name, values in snapshot.observed.items()}
+    seen = snapshot.latest_observed
     shown = {"Test loss": f"{seen['test_loss']:.3g}" if seen else "–"}
     if dataset.classes:
         shown["Accuracy: train, test"] = f"{seen['train_accuracy']:.1%}, {seen['test_accuracy']:.1%}" if seen else "–"
-    return shown | {"Examples/s": quantity(snapshot.steps_per_s * snapshot.batch_size) if snapshot.steps_per_s else "–"}
+    return shown
 
 
-with panel:
-    charted = st.container()  # above the options of its charts
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        axis = ask("axis", "Loss against", AXES, required=True, format_func=drawn.AXIS_TITLES.__getitem__)
-        log = ask("training_log", "Logarithmic loss")
-    with charted:
-        draw = drawn.draw_run(dataset, axis, log, view.pinned())
-        run = live(task, controls, draw, stop_at=stop_at, extra_stats=numbers)
-    view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
-
-st.subheader("The routine", anchor=False)
-left, right = st.columns(2)
-with left:
-    panels.source(networks.forward, training.loss_fn, training.train_step)
-with right:
-    panels.source(problem.train_steps)
-
-st.subheader("Timings", anchor=False)
-panels.measure(
-    "training", controls, lambda records: charts.show(charts.timings("One training step, by phases", records)),
-    "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
-    measured.train_step_phases, task, dataset.arrays, controls.seed,
-    about=(task, controls.seed),
+draw = drawn.draw_run(task, axis, log, view.pinned())
+run = live(
+    task, controls, draw, code=line(task.optimizer, task.batch_size), suits=view.SUITS[task.optimizer],
+    pace=presets.PACE, stop_at=stop_at, extra_stats=numbers,
 )  # fmt: skip
-panels.inside("training", controls, "jit(train_step)", training.training_step, task)
+view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")
 
-st.subheader("What to notice", anchor=False)
-st.markdown(
-    """
+
+def code() -> None:
+    one, loop = st.columns([1.15, 1], gap="large")
+    with one:
+        data = dataset.digest.partition("/")[0]
+        text = snippet(
+            data, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate, controls.seed
+        )
+        panels.snippet(text, controls, height=600)
+    with loop:
+        st.markdown("The run above takes many steps in one compiled loop:")
+        st.code(source(problem.train_steps), wrap_lines=True)
+
+
+def timings() -> None:
+    panels.measure(
+        "training", controls, lambda records: charts.show(charts.timings("One training step, by phases", records)),
+        "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
+        measured.train_step_phases, task, dataset.arrays, controls.seed,
+        about=(task, controls.seed),
+    )  # fmt: skip
+
+
+NOTICE = """
+- A tile shows what one unit gives at each place of the plane, a line is a weight: the wider, the larger. Orange is
+  negative and class 0, blue is positive and class 1.
 - The learning rate is an argument of the compiled loop: change it during the run, and the next steps take it. Batch
-  size, width and depth are shapes: they compile another program, and the line below the charts says for how long.
-- Small batches are quick and noisy, large ones slow and smooth. Compare them against examples seen, then against
-  seconds: the winner may change.
-- The training loss is that of one batch, the test loss that of examples that were never trained on. Where they part,
-  the network learns the examples by heart.
-- Thousands of steps run in one compiled loop, so Python is not in the way; the eager step above shows what it costs.
+  size, layers and units are shapes: another one compiles another program, and the time chart shows what it costs.
+- The training loss is that of one batch, so it is noisy. The test loss is that of examples that are never trained on.
+  Where it rises while the training loss falls, the network learns its examples by heart.
+- Compare small and large batches: **Pin** a curve, change the batch size, **Reset**, **Run**. Draw the losses against
+  examples seen, then against seconds (at the end of the bar): the order may change.
+- Many steps run in one compiled loop, without Python in between. **Timings** shows what an eager step costs.
 """
-)
-st.subheader("Break it", anchor=False)
-st.markdown(
-    "Choose one of the presets marked ✗ at the top and press Run: too high a rate, weights that start at zero, units that "
-    "are off for ever, too little data. Each says why it fails and what mends it."
-)
+
+panels.follow(
+    {
+        "Code": code,
+        "Timings": timings,
+        "Inside": lambda: panels.inside("training", controls, "jit(train_step)", training.training_step, task),
+        "Notice": NOTICE,
+        "Break it": view.bad_presets(),
+    },
+    terms=(
+        "batch", "learning rate", "trace", "lower", "eager", "steady", "jaxpr", "StableHLO", "HLO", "fusion", "flops",
+    ),
+)  # fmt: skip

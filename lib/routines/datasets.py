@@ -20,8 +20,8 @@ MAX_CLASSES = 20
 MAX_BATCH_SIZE = 4096
 PASSES = 8
 """Shuffled passes over the examples, after which the order repeats."""
-GRID = 46
-"""Cells a side of the decision surface: more than 2000 in all are drawn on a canvas, which is far cheaper."""
+GRID = 40
+"""Cells a side of the decision surface, a byte each: a live frame has to stay below 10 kB."""
 CURVE_POINTS = 160
 
 

@@ -8,11 +8,12 @@ import jax
 import streamlit as st
 
 from lib.live.devices import devices
-from lib.ui.settings import SETTINGS, ask
+from lib.ui.settings import PAGE, SETTINGS, ask
 
 BATCH_SIZES = [2**i for i in range(13)]
 LEARNING_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 MAX_SEED = 9999
+_LENT = "_lent"
 
 
 class Controls(NamedTuple):
@@ -28,8 +29,43 @@ class Controls(NamedTuple):
         return f"batch size {self.batch_size} on {self.device_name}"
 
 
+class Lent(NamedTuple):
+    """What a page has set of the shared controls.
+
+    Attributes:
+        page: the one that has.
+        before: what was set, by key.
+        now: what it has set instead.
+    """
+
+    page: str
+    before: dict[str, Any]
+    now: dict[str, Any]
+
+
+def lend(**values: Any) -> None:
+    """Sets shared controls for the page that is running; the next page finds them as they were. Call it before
+    `frame.begin`."""
+    lent: Lent | None = st.session_state.get(_LENT)
+    before = {key: st.session_state.get(key, SETTINGS[key].default) for key in values} | (lent.before if lent else {})
+    st.session_state[_LENT] = Lent(PAGE.get(), before, values)
+    st.session_state.update(values)
+
+
+def _take_back() -> None:
+    """Puts back what another page has set, unless the visitor has changed it since."""
+    lent: Lent | None = st.session_state.get(_LENT)
+    if lent is None or lent.page == PAGE.get():
+        return
+    del st.session_state[_LENT]
+    for key, value in lent.now.items():
+        if st.session_state.get(key) == value:
+            st.session_state[key] = lent.before[key]
+
+
 def shared_controls(more: Any) -> Controls:
     """Batch size, learning rate and device; the seed, and the button that puts all four back, among `more`."""
+    _take_back()
     names = devices()
     # Chosen, not dragged: each size on the way would be a program to compile.
     batch_size = ask(

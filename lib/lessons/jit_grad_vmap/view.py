@@ -37,7 +37,7 @@ def histogram(title: str, x_title: str, y_title: str, values: np.ndarray, bins: 
 
 
 @cache
-def _weights_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spec:
+def _weights_spec(title: str, names: tuple[str, ...]) -> charts.Spec:
     """A dot for each number and a bar where it should be."""
     x = alt.X("name:N", title=None, sort=list(names), axis=alt.Axis(labelAngle=0))
     y = alt.Y("value:Q", title="weight", scale=alt.Scale(domain=[-4, 4]))
@@ -46,14 +46,14 @@ def _weights_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spe
         x, alt.Y("optimum:Q", title="weight")
     )
     dots = base.mark_point(size=200, filled=True, color=TRAIN, opacity=1, clip=True).encode(x, y)
-    return charts.build(alt.layer(bars, dots), height, title)
+    return charts.build(alt.layer(bars, dots), 340, title)
 
 
-def weights(title: str, values: np.ndarray, optimum: np.ndarray, height: int, width: float) -> charts.Chart:
+def weights(title: str, values: np.ndarray, optimum: np.ndarray) -> charts.Chart:
     """Weights beside those they should come to."""
     names = tuple(f"w{i}" for i in range(len(values)))
     columns = {"name": list(names), "value": values, "optimum": optimum}
-    return charts.chart(_weights_spec(title, names, height), title, width, weights=columns)
+    return charts.chart(_weights_spec(title, names), title, 0.5, weights=columns)
 
 
 def draw_ways(batch_size: int, report: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -22,24 +22,31 @@ AXIS_TITLES = {"step": "step", "seconds": "seconds of computing", "examples": "e
 POINTS = 200
 """Examples in a picture, at the most: a frame has to stay below 10 kB."""
 PIN_COLORS = (SERIES[2], SERIES[3], SERIES[1], SERIES[6])
-HEIGHT = 480
-PICTURE_WIDTH, LOSS_WIDTH = 0.55, 0.45
+HEIGHT = 360
+NETWORK_WIDTH, WIDTH = 0.9, 0.5
+"""Shares of the row: the network with its surface is two pictures side by side."""
+
+LOSSES = "Loss: batches and test examples"
 
 Pins = Mapping[str, tuple[dict[str, np.ndarray], np.ndarray]]
 """Coordinates and losses of the runs that are kept, by name."""
 
 
 def draw_run(
-    task: Training, axis: str = "step", log: bool = True, pins: Pins | None = None
+    task: Training, axis: str = "step", log: bool = True, pins: Pins | None = None, title: str = LOSSES
 ) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws what the network makes of the data, and the losses of a run against an axis."""
-    return lambda snapshot: [picture(task, snapshot), losses(snapshot, axis, log, pins or {})]
+    kept = [charts.still(name, at[axis], values, log) for name, (at, values) in (pins or {}).items()]
+    return lambda snapshot: [picture(task, snapshot), losses(snapshot, axis, log, kept, title)]
 
 
-def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart:
+def losses(
+    snapshot: Snapshot, axis: str, log: bool, pins: Sequence[charts.Still] = (), title: str = LOSSES
+) -> charts.Chart:
     """The loss of training batches, that of the test examples, and the pinned curves."""
-    colors = {"train": TRAIN, "test": TEST} | dict(zip(pins, PIN_COLORS, strict=False))
-    series = {name: charts.Line(coordinates[axis], values) for name, (coordinates, values) in pins.items()}
+    names = [pin.name for pin in pins]
+    colors = {"train": TRAIN, "test": TEST} | dict(zip(names, PIN_COLORS, strict=False))
+    series = {}
     at = snapshot.coordinates[axis]
     if snapshot.metrics:
         loss, low, high = (part["loss"] for part in (snapshot.metrics, snapshot.lows, snapshot.highs))
@@ -49,10 +56,10 @@ def losses(snapshot: Snapshot, axis: str, log: bool, pins: Pins) -> charts.Chart
     events = [
         (float(np.interp(step, snapshot.coordinates["step"], at)), text) for step, text in snapshot.events if len(at)
     ]
-    title = "Loss: training batches and test examples"
     return charts.lines(
-        title, AXIS_TITLES[axis], "loss", colors, series, log, HEIGHT, LOSS_WIDTH, dotted=("test",), events=events
-    )
+        title, AXIS_TITLES[axis], "loss", colors, series, log, HEIGHT, WIDTH, dotted=("test",), events=events,
+        still=pins,
+    )  # fmt: skip
 
 
 def picture(task: Training, snapshot: Snapshot) -> charts.Chart:
@@ -60,9 +67,9 @@ def picture(task: Training, snapshot: Snapshot) -> charts.Chart:
     assert task.dataset is not None
     dataset, seen = task.dataset, snapshot.picture or {}
     if dataset.picture == "surface":
-        return network(dataset, task.network, seen)._replace(width=PICTURE_WIDTH)
+        return network(dataset, task.network, seen)
     drawn = {"curve": curve, "digits": digits, "scatter": scatter, "classes": confusion}
-    return drawn[dataset.picture](dataset, seen)._replace(width=PICTURE_WIDTH)
+    return drawn[dataset.picture](dataset, seen)._replace(width=WIDTH)
 
 
 NEGATIVE, POSITIVE = "#E69F00", "#1F88C9"
@@ -81,18 +88,38 @@ GAP = 0.14
 SURFACE = 1 + GAP
 
 
-@cache
-def _network_spec(
-    title: str, shape: Network, names: tuple[str, ...], labels: tuple[str, ...], height: int = HEIGHT
-) -> charts.Spec:
-    """The network at the left and the surface at the right, in one system of coordinates from 0 to 1 each."""
+def _points(dataset: datasets.Dataset) -> list[dict[str, Any]]:
+    """Training examples in the square of the surface."""
+    _, *ranges = dataset.grid
+    inputs, targets = (a[:POINTS] for a in dataset.train)
+    x, y = ((column - low) / (high - low) for column, (low, high) in zip(inputs.T, ranges, strict=True))
+    return [
+        {"x": round(SURFACE + float(a), 3), "y": round(float(b), 3), "label": dataset.labels[int(target)]}
+        for a, b, target in zip(x, y, targets, strict=True)
+    ]
+
+
+@lru_cache(maxsize=64)
+def _network_spec(title: str, shape: Network, dataset: datasets.Dataset) -> charts.Spec:
+    """The network at the left and the surface at the right, in one system of coordinates from 0 to 1 each, whose unit
+    is as long across as up. The examples do not change, so they are part of it and of no frame."""
+    names, labels = dataset.names, dataset.labels
     drawn = [min(size, UNITS) for size in shape.sizes]  # the last are the outputs, which the surface shows
     hidden = drawn[:-1]
     columns, rows = len(hidden), max(hidden)
-    half = min(0.36 / columns, 0.36), 0.4 / max(rows, 3)
+    half = min(0.36 / columns, 0.42 / max(rows, 3))
     at = [(column + 0.5) / columns for column in range(columns)] + [SURFACE]
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, SURFACE + 1.04], nice=False))
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.09, 1.09], nice=False))
+
+    def scale(low: float, high: float, more: str) -> alt.Scale:
+        middle, reach = (low + high) / 2, f"{(high - low) / 2} * max(1, {more})"
+        return alt.Scale(
+            domain=[alt.ExprRef(f"{middle} - {reach}"), alt.ExprRef(f"{middle} + {reach}")], nice=False, zero=False
+        )
+
+    across, up = (0.0, SURFACE + 1.06), (-0.09, 1.1)
+    wide = f"(width / {across[1] - across[0]}) / (height / {up[1] - up[0]})"
+    x = alt.X("x:Q", axis=None, scale=scale(*across, wide))
+    y = alt.Y("y:Q", axis=None, scale=scale(*up, f"1 / ({wide})"))
     x2, y2 = alt.X2("x2:Q"), alt.Y2("y2:Q")
 
     def layer_of(number: str, starts: list[int]) -> str:
@@ -126,14 +153,14 @@ def _network_spec(
         .transform_calculate(layer=layer_of("datum.unit", first_unit))
         .transform_calculate(row=f"datum.unit - {first_unit}[datum.layer]")
         .transform_calculate(
-            x=f"{at}[datum.layer] - {half[0]}", x2=f"{at}[datum.layer] + {half[0]}",
-            y=centre.format(unit="row", layer="layer", drawn=drawn) + f" - {half[1]}",
-            y2=centre.format(unit="row", layer="layer", drawn=drawn) + f" + {half[1]}",
+            x=f"{at}[datum.layer] - {half}", x2=f"{at}[datum.layer] + {half}",
+            y=centre.format(unit="row", layer="layer", drawn=drawn) + f" - {half}",
+            y2=centre.format(unit="row", layer="layer", drawn=drawn) + f" + {half}",
         )
         .mark_rect(fill="#FFFFFF", stroke="#8C8C8C", strokeWidth=1)
         .encode(x, y, x2, y2)
     )  # fmt: skip
-    cell = [2 * side / TILE for side in half]
+    cell = 2 * half / TILE
     tiles = (
         alt.Chart(charts.named("tiles"))
         .transform_window(n="row_number()")
@@ -141,23 +168,25 @@ def _network_spec(
         .transform_calculate(layer=layer_of("datum.unit", first_unit))
         .transform_calculate(row=f"datum.unit - {first_unit}[datum.layer]")
         .transform_calculate(
-            x=f"{at}[datum.layer] - {half[0]} + (datum.cell % {TILE}) * {cell[0]}",
+            x=f"{at}[datum.layer] - {half} + (datum.cell % {TILE}) * {cell}",
             y=centre.format(unit="row", layer="layer", drawn=drawn)
-            + f" - {half[1]} + floor(datum.cell / {TILE}) * {cell[1]}",
+            + f" - {half} + floor(datum.cell / {TILE}) * {cell}",
         )
-        .transform_calculate(x2=f"datum.x + {1.04 * cell[0]}", y2=f"datum.y + {1.04 * cell[1]}")
+        .transform_calculate(x2=f"datum.x + {1.04 * cell}", y2=f"datum.y + {1.04 * cell}")
         .mark_rect(strokeWidth=0)
         .encode(x, y, x2, y2, alt.Color("v:Q", scale=alt.Scale(
-            domain=[0, 127.5, 255], range=[NEGATIVE, "#FFFFFF", POSITIVE]), legend=None))
+            domain=[0, 127.5, 255], range=[NEGATIVE, "#FFFFFF", POSITIVE], interpolate="rgb"), legend=None))
     )  # fmt: skip
     surface = _cells(len(labels), x, y)
     points = (
-        alt.Chart(charts.named("points"))
-        .transform_calculate(x=f"{SURFACE} + datum.px / 255", y="datum.py / 255")
+        alt.Chart(alt.Data(values=_points(dataset)))
         .mark_point(size=30, filled=True, opacity=1, stroke="black", strokeWidth=0.7)
         .encode(
             x, y,
-            alt.Fill("label:N", title=names[2], scale=alt.Scale(domain=list(labels), range=_palette(len(labels)))),
+            alt.Fill(
+                "label:N", scale=alt.Scale(domain=list(labels), range=_palette(len(labels))),
+                legend=alt.Legend(title=names[2], titleOrient="left", titlePadding=12),
+            ),
             alt.Shape("label:N", scale=alt.Scale(domain=list(labels)), legend=None),
         )
     )  # fmt: skip
@@ -172,7 +201,7 @@ def _network_spec(
         .encode(x, y, alt.Text("text:N"))
     )
     whole = alt.layer(weights, boxes, tiles, surface, points, words, beside)
-    return charts.build(whole.resolve_scale(color="independent", fill="independent"), height, title)
+    return charts.build(whole.resolve_scale(color="independent", fill="independent"), HEIGHT, title)
 
 
 def _size(size: int, of: str) -> str:
@@ -183,7 +212,7 @@ def _cells(classes: int, x: alt.X, y: alt.Y) -> alt.Chart:
     """What the network says at each place: a probability in the colours of two classes, or the likeliest class."""
     cells = datasets.GRID
     if classes == 2:
-        scale = alt.Scale(domain=[0, 127.5, 255], range=["#ECB740", "#FFFFFF", "#57A6D7"])
+        scale = alt.Scale(domain=[0, 127.5, 255], range=["#ECB740", "#FFFFFF", "#57A6D7"], interpolate="rgb")
     else:
         scale = alt.Scale(domain=list(range(classes)), range=_palette(classes))
     return (
@@ -200,23 +229,16 @@ def _cells(classes: int, x: alt.X, y: alt.Y) -> alt.Chart:
 
 def network(dataset: datasets.Dataset, shape: Network, picture: dict[str, Any]) -> charts.Chart:
     """The network and its decision surface, with training examples on it; these alone before the first step."""
-    _, *ranges = dataset.grid
-    inputs, targets = (a[:POINTS] for a in dataset.train)
-    places = [
-        np.round(255 * (column - low) / (high - low)).astype(np.uint8)
-        for column, (low, high) in zip(inputs.T, ranges, strict=True)
-    ]
     grid = picture.get("grid", np.empty(0))
     cells = np.round(255 * grid if dataset.classes == 2 else grid).astype(np.uint8)
-    codes = np.asarray(dataset.labels, dtype=object)[targets.astype(int)]
     return charts.chart(
-        _network_spec("The network, and what it says of each place", shape, dataset.names, dataset.labels),
+        _network_spec("The network and its decision surface", shape, dataset),
         "The network: each unit as a tile of what it gives over the plane, each weight as a line, wider where it is "
         "larger; blue is positive, orange negative. Beside it, what the network predicts at each place, with examples.",
+        NETWORK_WIDTH,
         weights={"w": picture.get("weights", np.empty(0, np.int8))},
         tiles={"v": picture.get("units", np.empty(0, np.uint8))},
         grid={"p": cells},
-        points={"px": places[0], "py": places[1], "label": charts.words(codes)},
     )
 
 
@@ -239,7 +261,7 @@ def curve(dataset: datasets.Dataset, picture: dict[str, Any]) -> charts.Chart:
     train, test = ([a[: POINTS // 2] for a in part] for part in (dataset.train, dataset.test))
     fitted = picture.get("curve", np.empty(0, np.float32))
     return charts.chart(
-        _fit_spec("The curve that the network has learnt", x, dataset.names[:2]),
+        _fit_spec("The curve that is learnt", x, dataset.names[:2]),
         "The learnt curve through the training and test examples",
         points={
             "x": np.concatenate([train[0][:, 0], test[0][:, 0]]), "y": np.concatenate([train[1], test[1]]),
@@ -289,7 +311,7 @@ def digits(dataset: datasets.Dataset, picture: dict[str, Any]) -> charts.Chart:
     words = [""] * len(targets) if taken_for is None else [str(label) for label in taken_for]
     place = np.arange(len(targets))
     return charts.chart(
-        _digits_spec("Unseen digits, and what the network takes them for", len(targets)),
+        _digits_spec("Unseen digits and predictions", len(targets)),
         "Handwritten digits with the network's predictions",
         pixels={"ink": np.round(16 * inputs).astype(np.uint8).ravel()},
         labels={
@@ -318,7 +340,7 @@ def scatter(dataset: datasets.Dataset, picture: dict[str, Any]) -> charts.Chart:
     """The `preds` of test examples against their targets."""
     preds = picture.get("preds", np.empty(0, np.float32))
     return charts.chart(
-        _scatter_spec("Test examples: prediction against target", dataset.names[-1]), "Predictions against targets",
+        _scatter_spec("Test: prediction against target", dataset.names[-1]), "Predictions against targets",
         points={"target": dataset.test[1][:SCATTERED][: len(preds)], "pred": preds},
     )  # fmt: skip
 
@@ -346,7 +368,7 @@ def confusion(dataset: datasets.Dataset, picture: dict[str, Any]) -> charts.Char
     labels = np.array(dataset.labels, dtype=object)
     targets, preds = np.meshgrid(labels, labels, indexing="ij")
     return charts.chart(
-        _confusion_spec("Test examples: class against prediction", dataset.labels),
+        _confusion_spec("Test: class against prediction", dataset.labels),
         "How many test examples of each class were taken for which",
         counts={"target": list(targets.ravel()), "pred": list(preds.ravel()), "count": counts.ravel()},
     )

@@ -11,7 +11,7 @@ from lib.routines.networks import ACTIVATIONS, Params
 
 UNITS = 8
 """Units of a layer that are drawn, at the most."""
-TILE = 8
+TILE = 7
 """Cells a side of the tile of a unit: with all of them, a frame stays below 10 kB."""
 
 

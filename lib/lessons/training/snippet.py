@@ -118,12 +118,10 @@ def snippet(
     )
 
 
-def line(network: Network, optimizer: str, batch_size: int) -> str:
+def line(optimizer: str, batch_size: int) -> str:
     """What the live run calls: a loop over steps, all of it compiled."""
-    return (
-        "jax.jit(lambda n, state: jax.lax.fori_loop(0, n, train_step, state))"
-        f"  # {network}, {optimizer}, batches of {batch_size}"
-    )
+    loop = "jax.jit(lambda n, s: lax.fori_loop(0, n, lambda _, s: train_step(s), s))"
+    return f"{loop}  # {optimizer}, batch {batch_size}"
 
 
 def examples() -> dict[str, str]:

@@ -14,47 +14,67 @@ from lib.lessons.training.routine import OPTIMIZERS, Training
 from lib.live.run import LiveRun
 from lib.routines import datasets
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
-from lib.ui.controls import Controls
+from lib.ui import stage
+from lib.ui.controls import Controls, lend
 from lib.ui.settings import SETTINGS, ask
 
 OWN = "your own CSV"
 EXAMPLES = ["all", "32", "64", "256"]
 WIDTHS = [1, 2, 4, 8, 10, 16, 32, 64, 128]
-PIN_POINTS = 100
+PIN_POINTS = 40
+SUITS = {"SGD": (0.03, 1.0), "momentum": (0.003, 0.3), "Adam": (0.001, 0.1)}
+"""The learning rates that suit an optimizer on the data of this page."""
+
+DEFAULTS: dict[str, Any] = {
+    name: SETTINGS[name].default for name in (*presets.SETS, *presets.SHARED) if name in SETTINGS
+} | {"training_pace": presets.PACE}
 
 
-DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in presets.SETS}
-
-
-def apply_preset() -> None:
-    """Sets every control to what the chosen preset says, or else its default."""
+def apply_preset(run: LiveRun) -> None:
+    """If a preset has been chosen: sets every control to what it says, or else to its default, and puts the run back to
+    its start. It does not start it. Call it before `frame.begin`: only then can the shared controls be set."""
     chosen = st.session_state.get("preset")
+    if chosen == st.session_state.get("_preset"):
+        return
+    st.session_state["_preset"] = chosen
     if chosen in presets.PRESETS:
-        for name, value in (DEFAULTS | presets.PRESETS[chosen].settings).items():
-            st.session_state[name] = value
+        run.reset()
+        settings = DEFAULTS | presets.PRESETS[chosen].settings
+        lend(**{name: settings.pop(name) for name in presets.SHARED})
+        st.session_state.update(settings)
 
 
 def choose_preset() -> None:
-    """The presets, and what to expect of the chosen one."""
+    """The presets."""
     labels = {name: ("✓ " if preset.good else "✗ ") + name for name, preset in presets.PRESETS.items()}
-    chosen = st.selectbox(
-        "Preset (✓ known to be good, ✗ known to be bad)", list(labels), index=None, format_func=labels.__getitem__,
-        placeholder="set everything below by hand, or choose", key="preset", on_change=apply_preset,
+    st.selectbox(
+        "Preset", list(labels), index=None, format_func=labels.__getitem__, placeholder="none", key="preset", width=190,
+        help="Settings that are known to work (✓) or to fail (✗). The run goes back to its start.",
     )  # fmt: skip
-    if chosen is not None:
+
+
+def expectation() -> None:
+    """What to expect of the chosen preset."""
+    chosen = st.session_state.get("preset")
+    if chosen in presets.PRESETS:
         preset = presets.PRESETS[chosen]
         settings = DEFAULTS | preset.settings
         changed = [name for name, value in settings.items() if st.session_state.get(name, value) != value]
         st.caption(preset.expect + (f" (Changed since: {', '.join(changed)}.)" if changed else ""))
 
 
+def bad_presets() -> str:
+    """The presets that fail, in Markdown."""
+    bad = [f"- **{name}**: {preset.expect}" for name, preset in presets.PRESETS.items() if not preset.good]
+    return "\n".join(["Choose one of these presets above and press **Run**.", "", *bad])
+
+
 def choose_data(controls: Controls) -> datasets.Dataset | None:
     """The data to train on, or None with a sentence that says what is missing."""
-    with st.container(horizontal=True):
-        name = ask("data", "Data", [*datasets.NAMES, OWN], width=200)
-        if name != OWN:
-            examples = ask("examples", "Examples", EXAMPLES, width=110)
-            return datasets.load(name, controls.seed, None if examples == "all" else int(examples))
+    name = ask("data", "Data", [*datasets.NAMES, OWN], width=130)
+    if name != OWN:
+        examples = ask("examples", "Examples", EXAMPLES, width=85)
+        return datasets.load(name, controls.seed, None if examples == "all" else int(examples))
     return _own_data(controls.seed)
 
 
@@ -91,29 +111,27 @@ def _own_data(seed: int) -> datasets.Dataset | None:
 
 def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     """Depth, width, activation, initialisation and optimizer."""
-    with st.container(horizontal=True):
-        depth = ask("depth", "Hidden layers", [0, 1, 2, 3, 4], width=155)
-        width = ask("width", "Units a layer", WIDTHS, width=155)
-    with st.container(horizontal=True):
-        activation = ask("activation", "Activation", list(ACTIVATIONS), width=150)
-        initialisation = ask(
-            "initialisation",
-            "Initialisation",
-            list(INITIALISATIONS),
-            width=190,
-            help="; ".join((f"{name}: {text}" for name, text in INITIALISATIONS.items())),
-        )
-        optimizer = ask("optimizer", "Optimizer", list(OPTIMIZERS), width=150)
+    depth = ask("depth", "Layers", [0, 1, 2, 3, 4], width=75, help="Hidden ones; 0 makes a linear model.")
+    width = ask("width", "Units", WIDTHS, width=75, help="Of each hidden layer. The picture shows eight at the most.")
+    activation = ask("activation", "Activation", list(ACTIVATIONS), width=100)
+    initialisation = ask(
+        "initialisation", "Initialisation", list(INITIALISATIONS), width=125,
+        help="; ".join(f"{name}: {text}" for name, text in INITIALISATIONS.items()),
+    )  # fmt: skip
+    optimizer = ask("optimizer", "Optimizer", list(OPTIMIZERS), width=125)
     network = Network(dataset.features, dataset.outputs, depth, width, activation, initialisation)
     return Training(network, dataset.classes, dataset.picture, optimizer, batch_size, dataset)
 
 
 def pins(run: LiveRun, label: str) -> None:
     """The buttons that keep the loss curve of a run in the chart, to compare the next ones with."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Pin", key="training_pin", icon=":material/push_pin:", on_click=_pin, args=(run, label))
-        st.button("Unpin all", key="training_unpin", on_click=_unpin)
-        st.caption("Pin keeps this run's loss curve in the chart, to compare the next one with.")
+    with stage.buttons():
+        st.button(
+            "Pin", key="training_pin", icon=":material/push_pin:", on_click=_pin, args=(run, label),
+            help="Keeps this run's loss curve in the chart, to compare the next one with.",
+        )  # fmt: skip
+    with stage.more():
+        st.button("Unpin all", key="training_unpin", icon=":material/keep_off:", on_click=_unpin)
 
 
 def pinned() -> Pins:

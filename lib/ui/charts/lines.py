@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import altair as alt
@@ -26,10 +26,18 @@ class Line(NamedTuple):
     high: np.ndarray | None = None
 
 
-@cache
+class Still(NamedTuple):
+    """A series that does not change: it is part of the specification and of no frame."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+
+
+@lru_cache(maxsize=256)
 def _spec(
     title: str, x_title: str, y_title: str, names: tuple[str, ...], colors: tuple[str, ...], log: bool,
-    dotted: tuple[str, ...], height: int,
+    dotted: tuple[str, ...], height: int, still: tuple[Still, ...],
 ) -> Spec:  # fmt: skip
     scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
@@ -58,7 +66,17 @@ def _spec(
             .mark_point(size=18, filled=True, opacity=1, clip=True)
             .encode(x, y("y:Q"), color)
         )
+    if still:
+        rows = [{"x": a, "y": b, "series": one.name} for one in still for a, b in zip(one.x, one.y, strict=True)]
+        layers.append(alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, clip=True).encode(x, y("y:Q"), color))
     return build(alt.layer(*layers, *marks.layers(x_title)), height, title, large=True)
+
+
+def still(name: str, x: np.ndarray, y: np.ndarray, log: bool) -> Still:
+    """A series that does not change, with four figures a number."""
+    inside = bands.within(y, bands.limits(y, y, y, log), log)
+    rounded = [[float(f"{value:.4g}") for value in values] for values in (x, inside)]
+    return Still(name, tuple(rounded[0]), tuple(None if np.isnan(value) else value for value in rounded[1]))
 
 
 def lines(
@@ -73,6 +91,7 @@ def lines(
     *,
     dotted: Sequence[str] = (),
     events: Sequence[marks.Event] = (),
+    still: Sequence[Still] = (),
 ) -> Chart:
     """A line for each series.
 
@@ -82,6 +101,7 @@ def lines(
             positive: it is left out, and the chart says so.
         dotted: those with a dot at each of their points, where there is nothing between two of them.
         events: marks along x, with their texts.
+        still: further series.
     """
     given = {name: Line(*line) for name, line in series.items()}
     values = np.concatenate([line.y for line in given.values()] or [np.empty(0)])
@@ -102,7 +122,7 @@ def lines(
     xs = column(drawn, 0)
     start, end = (float(xs.min()), float(xs.max())) if len(xs) else (0.0, 1.0)
     return chart(
-        _spec(title, x_title, y_title, tuple(colors), tuple(colors.values()), log, tuple(dotted), height),
+        _spec(title, x_title, y_title, tuple(colors), tuple(colors.values()), log, tuple(dotted), height, tuple(still)),
         f"{title}: {', '.join(colors)}, against {x_title}", width,
         lines={"x": xs, "y": column(drawn, 1), "series": named_rows(drawn)},
         bands={
