@@ -12,37 +12,36 @@ References:
 """
 
 from lib.lessons.home import routine, view
+from lib.lessons.training import charts as drawn
+from lib.lessons.training.presets import PACE
 from lib.lessons.training.snippet import line, snippet
+from lib.lessons.training.view import SUITS
 from lib.ui import frame, panels
 from lib.ui.live_view import live, session_feed
 
 controls = frame.begin(__doc__)
-
 task = routine.task(controls.batch_size, controls.seed)
-finished = view.finished(controls.device, session_feed(frame.page_name()))
 live(
-    task, controls, view.draw_run(task, controls, finished), code=line(task.optimizer, task.batch_size),
-    suits=(0.001, 0.1), pace="20",
+    task, controls, drawn.draw_run(task), code=line(task.optimizer, task.batch_size), suits=SUITS[task.optimizer],
+    pace=PACE, stand_in=view.finished(controls.device, controls.seed, session_feed(frame.page_name())),
 )  # fmt: skip
 
 
 def code() -> None:
-    panels.snippet(
-        snippet(
-            routine.DATA, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate,
-            controls.seed,
-        ),
-        controls,
-    )  # fmt: skip
+    text = snippet(
+        routine.DATA, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate, controls.seed
+    )
+    panels.snippet(text, controls, height=600)
 
 
 NOTICE = """
 - Orange and blue are the two classes, and negative and positive numbers. A tile shows what one unit gives at each place.
 - A line is a weight: the wider, the larger.
-- The chart at the right splits the first seconds: tracing, lowering and compiling come once, steps are cheap after that.
+- The chart at the right splits the first seconds of a run: tracing, lowering and compiling come once, and the steps
+  after them are quick.
 """
 
 panels.follow(
     {"Lessons": view.lessons, "Code": code, "Machine": view.machine, "Notice": NOTICE},
-    terms=("trace", "lower", "batch", "learning rate"),
+    terms=("trace", "lower", "batch", "learning rate"), opened="Lessons",
 )  # fmt: skip

@@ -25,15 +25,18 @@ from lib.ui.style import duration, quantity, stats
 from lib.ui.terms import GLOSSARY
 
 
-def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] = ()) -> None:
-    """What follows the stage, one panel at a time. Only the one that is open is executed; none is at first.
+def follow(
+    panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] = (), opened: str | None = None
+) -> None:
+    """What follows the stage, one panel at a time. Only the one that is open is executed.
 
     Args:
         panels: what draws each, by name, or its Markdown. `Notice` also has the page's idea and its references.
         terms: words of `terms.GLOSSARY` that the page uses.
+        opened: the panel that is open at first; by default none is.
     """
     with st.container(horizontal=True, vertical_alignment="center", key="panels"):
-        chosen = ask("{}_panel", "Panel", list(panels), part=PAGE.get(), label_visibility="collapsed")
+        chosen = ask("{}_panel", "Panel", list(panels), part=PAGE.get(), default=opened, label_visibility="collapsed")
         if terms:
             with st.popover("Terms", icon=":material/dictionary:"):
                 for term in terms:

@@ -43,10 +43,11 @@ def finished_run() -> dict[str, Any]:
         begun = time.perf_counter()
         state, metrics, _ = jax.block_until_ready(steps(state, data, jnp.float32(LEARNING_RATE), jnp.int32(CHUNK)))
         taken = {name: np.asarray(values)[:CHUNK] for name, values in metrics.items()}
-        recorder.take_steps(taken, time.perf_counter() - begun, BATCH_SIZE)
+        recorder.take_steps(taken, time.perf_counter() - begun, BATCH_SIZE, timed=recorder.step > 0)
         recorder.take_picture(jax.device_get(observe(state, data)))
     curves, observed = recorder.curves(), recorder.observed()
     return {
         "coordinates": curves.coordinates, "metrics": curves.metrics, "lows": curves.lows, "highs": curves.highs,
         "observed_coordinates": observed.coordinates, "observed": observed.metrics, "picture": recorder.picture,
+        "step": recorder.step, "step_ms": recorder.step_times(),
     }  # fmt: skip

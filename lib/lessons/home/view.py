@@ -6,21 +6,17 @@ import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import streamlit as st
 
 from lib.lessons.home import routine
-from lib.lessons.training import charts as drawn
-from lib.lessons.training.routine import Training
 from lib.live.devices import CPUS, devices
 from lib.live.engine import default_engine
 from lib.live.feed import Feed
 from lib.live.run import Snapshot
-from lib.ui import charts, frame, panels
-from lib.ui.controls import Controls
-from lib.ui.live_view import Draw
+from lib.ui import frame, panels
 from lib.ui.style import SERIES, TRAIN
 
 # Streamlit leaves no SVG in HTML that it shows, so a script puts the picture in. The navigation's own links change
@@ -112,6 +108,7 @@ class Lesson(NamedTuple):
 
 
 LESSONS: dict[str, Lesson] = {
+    "home": Lesson("Train a small network; get to know the bar and the charts.", 2),
     "jit_grad": Lesson("Differentiate a function, compile it, and descend along its gradient.", 10),
     "jit_vmap": Lesson("Write a function for one example and run it for a batch.", 10),
     "jit_grad_vmap": Lesson("Fit a linear model with the gradient of a batch.", 10),
@@ -125,7 +122,7 @@ LESSONS: dict[str, Lesson] = {
     "multi_device": Lesson("Split arrays over devices and see what the devices exchange.", 15),
     "debugging": Lesson("Print from compiled code, and find where a NaN comes from.", 10),
 }
-"""By path, in teaching order. The home page itself is the first of all."""
+"""By path, in teaching order."""
 START = "jit_grad"
 
 
@@ -134,7 +131,7 @@ def lessons() -> None:
     composition_map()
     st.markdown(
         f"New to JAX? Begin with **{frame.title_of(_file(START))}** and go on in this order. "
-        "The minutes are for reading a page and trying each of its panels once; this page takes 2."
+        "The minutes are for reading a page and trying each of its panels once."
     )
     columns = st.columns(3, gap="medium")
     rows = -(-len(LESSONS) // len(columns))
@@ -149,35 +146,22 @@ def _file(path: str) -> Path:
     return next(file for file in frame.page_files() if file.stem[3:] == path)
 
 
-def finished(device: jax.Device, feed: Feed) -> Callable[[], dict[str, Any] | None]:
-    """A call that gives the finished run, or None until it is there; then a frame of the feed is due.
+def finished(device: jax.Device, seed: int, feed: Feed) -> Callable[[Snapshot], Snapshot]:
+    """Puts a finished run in the place of one of the same data that is not begun.
 
-    It is made once for all visitors, in the background.
+    It is made once for all visitors, in the background; when it is there, a frame of the feed is due.
     """
     future = default_engine().answers.get(
         (routine.finished_run, device), panels.on_device, device, routine.finished_run
     )
     if not future.done():
         future.add_done_callback(lambda _: feed.changed())
-    return lambda: future.result() if future.done() else None
 
+    def stand_in(snapshot: Snapshot) -> Snapshot:
+        begun = snapshot.step > 0 or snapshot.active
+        return snapshot if begun or seed != routine.SEED or not future.done() else snapshot._replace(**future.result())
 
-def draw_run(task: Training, controls: Controls, finished: Callable[[], dict[str, Any] | None]) -> Draw:
-    """Draws a run; before its first step the finished one instead."""
-    own, other = drawn.draw_run(task), drawn.draw_run(routine.task(routine.BATCH_SIZE, routine.SEED))
-
-    def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        made = finished() if snapshot.step == 0 and not snapshot.active else None
-        if made is None:
-            text = f"Your run: {controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}."
-            return [*own(snapshot), charts.Text(text)]
-        text = (
-            f"A finished run of {routine.STEPS} steps: batch size {routine.BATCH_SIZE}, learning rate "
-            f"{routine.LEARNING_RATE:g}, seed {routine.SEED}. Press **Run** for one of your own."
-        )
-        return [*other(snapshot._replace(**made)), charts.Text(text)]
-
-    return draw
+    return stand_in
 
 
 def machine() -> None:
