@@ -149,7 +149,7 @@ class Chart {
     pen.fillText(this.live.settings, 12, picture.height - 14, picture.width - 24);
     const link = document.createElement("a");
     link.href = picture.toDataURL("image/png");
-    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 80)}.png`;
+    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 150)}.png`;
     link.click();
   }
   close() {
@@ -162,6 +162,8 @@ class Live {
   constructor(parent) {
     this.resized = () => this.charts.forEach((chart) => chart?.resize());
     addEventListener("resize", this.resized);
+    this.opened = new ResizeObserver(this.resized);  // a panel that opens takes room
+    this.opened.observe(parent.closest(".stMainBlockContainer") ?? parent);
     parent.innerHTML = '<div class="live"><div class="numbers"></div><div class="items"></div><div class="notes"></div></div>';
     this.root = parent.firstChild;
     [this.numbers, this.items, this.notes] = this.root.children;
@@ -187,7 +189,7 @@ class Live {
   font() {
     const narrow = (this.items.firstChild?.clientWidth || innerWidth) / (this.presenting ? 20 : 26);
     const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
-    return Math.round(size);
+    return (this.root.dataset.font = Math.round(size));
   }
   // On the stage all charts stand in one row, where each has room.
   stands() {
@@ -281,6 +283,7 @@ class Live {
   close() {
     this.closed = true;
     removeEventListener("resize", this.resized);
+    this.opened.disconnect();
     this.socket?.close();
     this.charts.forEach((chart) => chart?.close());
   }
