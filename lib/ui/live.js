@@ -195,17 +195,18 @@ class Live {
   stands() {
     return this.fills && this.root.clientWidth / this.items.children.length >= 250;
   }
-  // Charts on the stage take what is left of the first screen; where they stand below each other, the first does.
+  // Charts on the stage take what is left of the first screen, and share it with a panel that is open. Where they stand
+  // below each other, the first does.
   height(spec) {
     if (!this.fills) return spec.height;
     const main = document.querySelector("[data-testid=stMain]");
     const top = this.items.getBoundingClientRect().top + (main?.scrollTop ?? 0) - (main?.getBoundingClientRect().top ?? 0);
     const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    if (this.presenting && document.querySelector(".st-key-panel")) return Math.max(190, Math.floor(0.38 * innerHeight));
     const below = (this.presenting ? 4.6 : stacked ? 0.5 : 6) * rem;  // the names of the panels, and what was compiled
     const left = Math.floor(innerHeight - top - below);
-    return Math.max(190, Math.min(left, stacked ? 0.8 * this.items.clientWidth : left));
+    if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));
+    return Math.max(190, document.querySelector(".st-key-panel") ? Math.min(left, Math.floor(0.38 * innerHeight)) : left);
   }
   connect() {
     this.socket?.close();
