@@ -59,6 +59,7 @@ def live(
     pace: str = "1000",
     stop_at: int | None = None,
     extra_stats: Callable[[Snapshot], dict[str, str]] | None = None,
+    stand_in: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
 ) -> LiveRun:
     """Shows a live run of a problem with the settings of the bar: on the stage, or where it is called.
 
@@ -72,6 +73,7 @@ def live(
             it, and a class that looks on leaves the processor to others.
         stop_at: the step at which Run ends.
         extra_stats: further numbers for the row of numbers.
+        stand_in: what the charts show in the place of a snapshot.
     """
     on_stage = name is None
     name = name or frame.page_name()
@@ -97,7 +99,8 @@ def live(
         raise frame.PageEnd from None
 
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
-        shown = [*draw(snapshot), charts.step_times(snapshot)]
+        charted = stand_in(snapshot)
+        shown = [*draw(charted), charts.step_times(charted, width=0.5 if on_stage else 1.0)]
         return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
 
     with stage.run() if on_stage else st.container():
@@ -113,13 +116,24 @@ def live(
 
 
 def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
-    st.button("Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,))
-    for label, icon, press, does in (
-        ("Pause", "pause", run.pause, "Stops after the steps that are being computed."),
-        ("Step", "skip_next", run.step, "Takes one step."),
-        ("Reset", "replay", run.reset, "Back to before the first step."),
+    def label(text: str, key: str) -> str:
+        return f"{text} :small[{key}]" if stage.presenting() else text
+
+    st.button(
+        label("Run", "Space"),
+        key=f"{name}_run",
+        type="primary",
+        icon=":material/play_arrow:",
+        on_click=run.run,
+        args=(stop_at,),
+    )
+    for text, key, icon, press, does in (
+        ("Pause", "Space", "pause", run.pause, "Stops after the steps that are being computed."),
+        ("Step", "S", "skip_next", run.step, "Takes one step."),
+        ("Reset", "R", "replay", run.reset, "Back to before the first step."),
     ):
-        st.button(label, key=f"{name}_{label.lower()}", icon=f":material/{icon}:", on_click=press, help=does)
+        key_of = f"{name}_{text.lower()}"
+        st.button(label(text, key), key=key_of, icon=f":material/{icon}:", on_click=press, help=does)
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:
