@@ -31,7 +31,7 @@ def code() -> None:
     text = snippet(
         routine.DATA, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate, controls.seed
     )
-    panels.snippet(text, controls, height=600)
+    panels.snippet(text, controls, beside=True, height=640)
 
 
 NOTICE = """

@@ -61,7 +61,7 @@ def code() -> None:
         panels.snippet(snippet(batch_size, reduction, controls.learning_rate, seed), controls)
     with right:
         st.markdown("The composition step by step, and what goes in and comes out of each function:")
-        panels.steps(regression.four_steps(batch_size))
+        panels.steps(regression.four_steps(batch_size, reduction))
 
 
 def gradients() -> None:

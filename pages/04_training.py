@@ -66,7 +66,7 @@ def code() -> None:
         text = snippet(
             data, task.network, task.classes, task.optimizer, task.batch_size, controls.learning_rate, controls.seed
         )
-        panels.snippet(text, controls, height=600)
+        panels.snippet(text, controls, height=800)
     with loop:
         st.markdown("The run above takes many steps in one compiled loop:")
         st.code(source(problem.train_steps), wrap_lines=True)

@@ -9,17 +9,19 @@ from support import train_steps
 from lib.lessons.jit_grad_vmap.routine import (
     EXAMPLES,
     FEATURES,
+    LOSSES,
     NOISE,
     TRUE_WEIGHTS,
     WAYS,
     LinearRegression,
-    batch_loss,
+    batch_gradient,
     example_gradient_norms,
-    example_loss,
     four_steps,
     gradient_report,
     least_squares,
+    loss,
     regression_data,
+    suitable_rates,
 )
 
 
@@ -28,11 +30,11 @@ def data_in_double(seed=0, count=EXAMPLES):
 
 
 def exact_gradient(w, inputs, targets):
-    """Of the summed loss, by a loop over examples in double precision."""
+    """Of the mean loss, by a loop over examples in double precision."""
     total = np.zeros(FEATURES)
     for x, y in zip(inputs, targets, strict=True):
         total += 2 * (w @ x - y) * x
-    return total
+    return total / len(inputs)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -54,16 +56,16 @@ def test_the_loss_of_a_batch_equals_numpy(reduction):
     inputs, targets = data_in_double(0, 50)
     losses = (inputs @ w - targets) ** 2
     args = tuple(jnp.array(a, jnp.float32) for a in (w, inputs, targets))
-    np.testing.assert_allclose(batch_loss(*args, reduction), getattr(losses, reduction)(), rtol=1e-5)
-    np.testing.assert_allclose(example_loss(args[0], args[1][0], args[2][0]), losses[0], rtol=1e-5)
+    np.testing.assert_allclose(LOSSES[reduction](*args), getattr(losses, reduction)(), rtol=1e-5)
+    np.testing.assert_allclose(loss(args[0], args[1][0], args[2][0]), losses[0], rtol=1e-5)
 
 
 def test_the_gradient_of_the_mean_equals_central_differences():
     inputs, targets = data_in_double(0, 20)
     w, step = np.ones(FEATURES), 1e-5
-    loss = lambda w: ((inputs @ w - targets) ** 2).mean()  # noqa: E731
-    slopes = [(loss(w + m) - loss(w - m)) / (2 * step) for m in step * np.eye(FEATURES)]
-    grads = jax.grad(batch_loss)(*(jnp.array(a, jnp.float32) for a in (w, inputs, targets)), "mean")
+    mean = lambda w: ((inputs @ w - targets) ** 2).mean()  # noqa: E731
+    slopes = [(mean(w + m) - mean(w - m)) / (2 * step) for m in step * np.eye(FEATURES)]
+    grads = jax.grad(LOSSES["mean"])(*(jnp.array(a, jnp.float32) for a in (w, inputs, targets)))
     np.testing.assert_allclose(grads, slopes, rtol=1e-3)
 
 
@@ -85,16 +87,19 @@ def test_the_report_has_every_way_and_the_norms(batch_size):
         np.testing.assert_allclose(report[name], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("reduction", LOSSES)
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_the_four_steps_have_the_shapes_that_they_say(batch_size):
+def test_the_four_steps_have_the_shapes_that_they_say(batch_size, reduction):
     inputs, targets = (a[:batch_size] for a in regression_data(0))
     w = np.zeros(FEATURES, np.float32)
-    names = {"vmap": jax.vmap, "grad": jax.grad, "jit": jax.jit, "example_loss": example_loss}
-    for code, shapes in four_steps(batch_size):
+    names = {"vmap": jax.vmap, "grad": jax.grad, "jit": jax.jit, "loss": loss, reduction: getattr(jnp, reduction)}
+    for code, shapes in four_steps(batch_size, reduction):
         name = code.split(" = ")[0]
         exec(code, names)
         assert shapes.startswith(f"{w.shape}, {inputs.shape}, {targets.shape} → ")
         assert shapes.endswith(f"→ {names[name](w, inputs, targets).shape}")
+    whole, args = batch_gradient(batch_size, reduction)
+    np.testing.assert_allclose(names["compiled"](*args), jax.jit(whole)(*args), rtol=1e-6)
 
 
 def test_the_data_are_the_true_weights_plus_noise():
@@ -129,7 +134,7 @@ def numpy_sgd(batch_size, reduction, rate, steps, seed=0):
         losses.append(((inputs @ w - targets) ** 2).mean())
         rows = (step * batch_size + np.arange(batch_size)) % EXAMPLES
         gradient = exact_gradient(w, inputs[rows], targets[rows])
-        w = w - rate * (gradient / batch_size if reduction == "mean" else gradient)
+        w = w - rate * (gradient if reduction == "mean" else gradient * batch_size)
     return np.array(losses), w
 
 
@@ -164,6 +169,19 @@ def test_the_sum_needs_a_rate_smaller_by_the_batch_size():
         _, metrics, _ = train_steps(problem, start, data, jnp.float32(0.1), jnp.int32(60))
         ends[reduction] = float(metrics["loss"][59])
     assert ends["mean"] < 1 and not ends["sum"] < 1e3
+
+
+@pytest.mark.parametrize("reduction", LOSSES)
+@pytest.mark.parametrize("batch_size", [1, 32, 1024])
+def test_the_rates_that_suit_get_near_the_optimum_and_ten_times_the_highest_does_not(batch_size, reduction):
+    problem, data, (_, lowest) = LinearRegression(batch_size, reduction), regression_data(0), least_squares(0)
+    start = problem.init(jax.random.key(0), data)
+    low, high = suitable_rates(batch_size, reduction)
+    ends = []
+    for rate in (low, high, 10 * high):
+        _, metrics, _ = train_steps(problem, start, data, jnp.float32(rate), jnp.int32(400))
+        ends.append(float(np.mean(metrics["loss"][350:400])))
+    assert max(ends[:2]) < 3 * lowest and not ends[2] < 3 * lowest
 
 
 def test_batch_size_and_reduction_go_on_from_the_same_weights():

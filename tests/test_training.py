@@ -11,6 +11,8 @@ from support import train_steps
 from test_networks import in_double, init, numpy_forward, numpy_loss, random_params
 
 from lib.lessons.training.routine import DIGITS_SHOWN, OPTIMIZERS, SCATTERED, Training, loss_fn, train_step
+from lib.lessons.training.seen import TILE, UNITS
+from lib.lessons.training.view import SUITS
 from lib.routines.datasets import Dataset, load
 from lib.routines.networks import ACTIVATIONS, Network
 
@@ -209,6 +211,31 @@ def test_a_learning_rate_of_zero_changes_no_parameter():
         np.testing.assert_array_equal(one, other)
 
 
+def units_by_hand(dataset, params):
+    """What each unit gives in the middle of each cell of its tile, row by row from the bottom, a byte each."""
+    _, *ranges = dataset.grid
+    tiles = []
+    for layer in range(len(params)):
+        for unit in range(min(UNITS, len(params[layer]["w"]))):
+            for row in range(TILE):
+                for column in range(TILE):
+                    x = [low + (k + 0.5) / TILE * (high - low) for k, (low, high) in zip((column, row), ranges, strict=True)]
+                    for before in params[:layer]:
+                        x = np.tanh(x @ before["w"] + before["b"])
+                    tiles.append(round(127.5 + 127.5 * min(1, max(-1, x[unit]))))
+    return tiles
+
+
+def weights_by_hand(params):
+    """Each weight between units that are drawn, from unit to unit, squeezed into -127 to 127."""
+    return [
+        127 * layer["w"][start, end] / (1 + abs(layer["w"][start, end]))
+        for layer in params
+        for start in range(min(UNITS, layer["w"].shape[0]))
+        for end in range(min(UNITS, layer["w"].shape[1]))
+    ]
+
+
 PICTURES = {
     "surface": toy(),
     "surface of several classes": toy(classes=3),
@@ -244,6 +271,9 @@ def test_what_is_observed_equals_numpy(name):
             metrics["train_accuracy"], (labels(dataset.train[0]) == dataset.train[1]).mean(), rtol=1e-6
         )
     grid = dataset.grid[0]
+    if name.startswith("surface"):
+        np.testing.assert_allclose(picture["units"], units_by_hand(dataset, params), atol=1)  # may round up or down
+        np.testing.assert_allclose(picture["weights"], weights_by_hand(params), atol=0.51)
     if name == "surface":
         np.testing.assert_allclose(picture["grid"], expit(preds(grid)[:, 0]), rtol=1e-4, atol=1e-6)
     elif name == "surface of several classes":
@@ -274,3 +304,16 @@ def test_only_the_batch_size_may_change_on_the_way():
     assert replace(problem, batch_size=64).lineage == problem.lineage
     for change in ({"optimizer": "Adam"}, {"network": Network(2, 1, 3, 4)}):
         assert replace(problem, **change).lineage != problem.lineage
+
+
+@pytest.mark.parametrize("optimizer", SUITS)
+def test_the_rates_that_suit_an_optimizer_learn_and_lower_ones_do_not_yet(optimizer):
+    dataset = load("circles", 0)
+    problem, data = training_of(dataset, optimizer, 32, depth=2, width=8), dataset.arrays
+    start = jax.jit(problem.init)(jax.random.key(0), data)
+    low, high = SUITS[optimizer]
+    reached = []
+    for rate in (low, high, low / 30):
+        state, _, _ = train_steps(problem, start, data, jnp.float32(rate), jnp.int32(2000))
+        reached.append(float(jax.jit(problem.observe)(state, data).metrics["test_accuracy"]))
+    assert min(reached[:2]) > 0.9 > reached[2]

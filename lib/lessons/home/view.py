@@ -17,7 +17,10 @@ from lib.live.engine import default_engine
 from lib.live.feed import Feed
 from lib.live.run import Snapshot
 from lib.ui import frame, panels
-from lib.ui.style import SERIES, TRAIN
+from lib.ui.style import SERIES
+
+LESSON, LAST = "#1F6FA8", "#007A5A"
+"""Dark enough for white words."""
 
 # Streamlit leaves no SVG in HTML that it shows, so a script puts the picture in. The navigation's own links change
 # the page within the session; where there are none (sidebar closed) the link's address does.
@@ -40,13 +43,13 @@ NODES = {
     "f": ((60, 150), "", SERIES[7]),
     "grad(f)": ((235, 60), "", SERIES[1]),
     "vmap(f)": ((235, 240), "", SERIES[3]),
-    "jit(grad(f))": ((455, 60), "jit_grad", TRAIN),
-    "jit(vmap(f))": ((455, 240), "jit_vmap", TRAIN),
+    "jit(grad(f))": ((455, 60), "jit_grad", LESSON),
+    "jit(vmap(f))": ((455, 240), "jit_vmap", LESSON),
     "mean(vmap(f))": ((415, 150), "", SERIES[7]),
-    "jit(grad(mean(vmap(loss))))": ((695, 150), "jit_grad_vmap", TRAIN),
-    "any nesting": ((695, 60), "composition", TRAIN),
-    "the program": ((695, 240), "compilation", TRAIN),
-    "training": ((945, 150), "training", SERIES[2]),
+    "jit(grad(mean(vmap(loss))))": ((695, 150), "jit_grad_vmap", LESSON),
+    "any nesting": ((695, 60), "composition", LESSON),
+    "the program": ((695, 240), "compilation", LESSON),
+    "training": ((945, 150), "training", LAST),
 }
 EDGES = [
     ("f", "grad(f)"),

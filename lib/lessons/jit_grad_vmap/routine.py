@@ -102,13 +102,13 @@ def suitable_rates(batch_size: int, reduction: Reduction) -> tuple[float, float]
     return 0.01 / scale, 0.1 / scale
 
 
-def four_steps(batch_size: int) -> tuple[tuple[str, str], ...]:
+def four_steps(batch_size: int, reduction: Reduction) -> tuple[tuple[str, str], ...]:
     """The composition step by step: code, and what goes in and comes out of it."""
     args = f"(5,), ({batch_size}, 5), ({batch_size},)"
     return (
         ("losses = vmap(loss, in_axes=(None, 0, 0))", f"{args} → ({batch_size},)"),
-        ("mean_loss = lambda w, X, y: mean(losses(w, X, y))", f"{args} → ()"),
-        ("gradient = grad(mean_loss)", f"{args} → (5,)"),
+        (f"{reduction}_loss = lambda w, X, y: {reduction}(losses(w, X, y))", f"{args} → ()"),
+        (f"gradient = grad({reduction}_loss)", f"{args} → (5,)"),
         ("compiled = jit(gradient)", f"{args} → (5,)"),
     )
 

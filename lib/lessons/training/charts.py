@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -28,15 +28,26 @@ NETWORK_WIDTH, WIDTH = 0.9, 0.5
 
 LOSSES = "Loss: batches and test examples"
 
-Pins = Mapping[str, tuple[dict[str, np.ndarray], np.ndarray]]
-"""Coordinates and losses of the runs that are kept, by name."""
+
+class Pin(NamedTuple):
+    """The losses of a run that are kept.
+
+    Attributes:
+        settings: of that run, in words.
+        coordinates: float64[points] for each of `recorder.AXES`.
+    """
+
+    settings: str
+    coordinates: dict[str, np.ndarray]
+    losses: np.ndarray
+
 
 
 def draw_run(
-    task: Training, axis: str = "step", log: bool = True, pins: Pins | None = None, title: str = LOSSES
+    task: Training, axis: str = "step", log: bool = True, pins: Mapping[str, Pin] | None = None, title: str = LOSSES
 ) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws what the network makes of the data, and the losses of a run against an axis."""
-    kept = [charts.still(name, at[axis], values, log) for name, (at, values) in (pins or {}).items()]
+    kept = [charts.still(name, pin.coordinates[axis], pin.losses, log) for name, pin in (pins or {}).items()]
     return lambda snapshot: [picture(task, snapshot), losses(snapshot, axis, log, kept, title)]
 
 

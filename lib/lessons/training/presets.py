@@ -37,18 +37,23 @@ PACE = "20"
 PRESETS: dict[str, Preset] = {
     "seed network on a curve": Preset(
         True,
-        {"data": "regression", "depth": 1, "width": 10, "activation": "relu", "learning_rate": 0.01},
+        {"data": "regression", "depth": 1, "width": 10, "activation": "relu", "learning_rate": 0.01, "training_pace": "100"},
         "One hidden layer of ten ReLU units, Adam at 0.01, a hundred points: the fit is made of straight pieces, "
         "one for each unit that is on.",
     ),
     "two spirals": Preset(
         True,
-        {"data": "spiral", "depth": 3, "width": 32, "learning_rate": 0.003, "batch_size": 64},
+        {
+            "data": "spiral", "depth": 3, "width": 32, "learning_rate": 0.003, "batch_size": 64, "training_pace": "100",
+        },
         "Depth and width enough to wind the border around twice; Adam takes a few thousand steps.",
     ),
     "handwritten digits": Preset(
         True,
-        {"data": "digits", "depth": 1, "width": 64, "activation": "relu", "learning_rate": 0.003, "batch_size": 64},
+        {
+            "data": "digits", "depth": 1, "width": 64, "activation": "relu", "learning_rate": 0.003, "batch_size": 64,
+            "training_pace": "100",
+        },
         "64 pixels, 64 units, ten classes: well over nine in ten unseen digits right within seconds.",
     ),
     "learning rate too high": Preset(
@@ -78,14 +83,17 @@ PRESETS: dict[str, Preset] = {
     ),
     "saturated units": Preset(
         False,
-        {"data": "moons", "depth": 4, "initialisation": "large", "optimizer": "SGD", "learning_rate": 0.01},
+        {
+            "data": "moons", "depth": 4, "initialisation": "large", "optimizer": "SGD", "learning_rate": 0.01,
+            "training_pace": "100",
+        },
         "Weights ten times too large push tanh to its flat ends, where the gradient almost vanishes: learning is slow, "
         "and the border jagged.",
     ),
     "tiny data overfitted": Preset(
         False,
-        {"data": "spiral", "examples": "32", "depth": 3, "width": 64, "learning_rate": 0.01},
+        {"data": "spiral", "examples": "32", "depth": 3, "width": 64, "learning_rate": 0.01, "training_pace": "100"},
         "22 examples for thousands of weights: the training loss goes to 0 while the test loss rises. More data, fewer "
         "weights or an early stop would help.",
     ),
-}
+}  # fmt: skip

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from lib.lessons.training import presets
-from lib.lessons.training.charts import PIN_COLORS, Pins
+from lib.lessons.training.charts import PIN_COLORS, Pin
 from lib.lessons.training.routine import OPTIMIZERS, Training
 from lib.live.run import LiveRun
 from lib.routines import datasets
@@ -123,23 +123,27 @@ def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     return Training(network, dataset.classes, dataset.picture, optimizer, batch_size, dataset)
 
 
-def pins(run: LiveRun, label: str) -> None:
+def pins(run: LiveRun, settings: str) -> None:
     """The buttons that keep the loss curve of a run in the chart, to compare the next ones with."""
     with stage.buttons():
         st.button(
-            "Pin", key="training_pin", icon=":material/push_pin:", on_click=_pin, args=(run, label),
+            "Pin", key="training_pin", icon=":material/push_pin:", on_click=_pin, args=(run, settings),
             help="Keeps this run's loss curve in the chart, to compare the next one with.",
         )  # fmt: skip
     with stage.more():
         st.button("Unpin all", key="training_unpin", icon=":material/keep_off:", on_click=_unpin)
 
 
-def pinned() -> Pins:
-    """The curves that are kept, as they are now."""
-    return dict(st.session_state.get("_pins", {}))
+def pinned() -> dict[str, Pin]:
+    """The curves that are kept, as they are now, and a line on what they are of."""
+    kept: dict[str, Pin] = dict(st.session_state.get("_pins", {}))
+    if kept:
+        with stage.below():
+            st.caption(" · ".join(f"{name}: {pin.settings}" for name, pin in kept.items()))
+    return kept
 
 
-def _pin(run: LiveRun, label: str) -> None:
+def _pin(run: LiveRun, settings: str) -> None:
     kept = st.session_state.setdefault("_pins", {})
     snapshot = run.look()
     if snapshot.metrics:
@@ -147,7 +151,7 @@ def _pin(run: LiveRun, label: str) -> None:
         # Every so many points, the last one always.
         rows = np.unique(np.linspace(0, len(losses) - 1, PIN_POINTS).astype(int))
         number = st.session_state["_pinned"] = st.session_state.get("_pinned", 0) + 1
-        kept[f"{number}: {label}"] = ({axis: at[rows] for axis, at in snapshot.coordinates.items()}, losses[rows])
+        kept[f"pin {number}"] = Pin(settings, {axis: at[rows] for axis, at in snapshot.coordinates.items()}, losses[rows])
         while len(kept) > len(PIN_COLORS):
             kept.pop(next(iter(kept)))
 
