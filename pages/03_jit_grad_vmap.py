@@ -89,9 +89,8 @@ NOTICE = """
   rounding. Only the second has a gradient for each example, to clip or to find outliers: see **Gradients**.
 - The gradient of the **sum** is Batch size times that of the **mean**. Divide the learning rate by Batch size, and both
   take the same steps.
-- With a constant learning rate SGD does not settle at the minimum. It hovers above it, closer with a lower rate or a
-  larger batch.
-- The Python loop dispatches several programs for each example; the others dispatch one for the whole batch.
+- With a constant learning rate SGD hovers above the minimum, closer with a lower rate or a larger batch.
+- The Python loop dispatches several programs for each example; the compiled others dispatch one for the whole batch.
 """
 
 panels.follow(

@@ -82,15 +82,15 @@ def timings() -> None:
 
 
 NOTICE = """
-- A tile shows what one unit gives at each place of the plane, a line is a weight: the wider, the larger. Orange is
+- A tile shows what one unit gives at each place of the plane; a line is a weight: the wider, the larger. Orange is
   negative and class 0, blue is positive and class 1.
-- The learning rate is an argument of the compiled loop: change it during the run, and the next steps take it. Batch
-  size, layers and units are shapes: another one compiles another program, and the time chart shows what it costs.
-- The training loss is that of one batch, so it is noisy. The test loss is that of examples that are never trained on.
-  Where it rises while the training loss falls, the network learns its examples by heart.
-- Compare small and large batches: **Pin** a curve, change the batch size, **Reset**, **Run**. Draw the losses against
-  examples seen, then against seconds (at the end of the bar): the order may change.
-- Many steps run in one compiled loop, without Python in between. **Timings** shows what an eager step costs.
+- Change the learning rate during the run: it is an argument of the compiled loop. Batch size, layers and units are
+  shapes: another one compiles another program, and the time chart shows what it costs.
+- The training loss is that of one batch, so it is noisy. Where the test loss rises while it falls, the network learns
+  its examples by heart.
+- **Pin** a curve, change the batch size, **Reset**, **Run**. Draw the losses against examples seen, then against seconds
+  (behind **More**): the order may change.
+- Many steps run without Python in between. **Timings** shows what an eager step costs.
 """
 
 panels.follow(

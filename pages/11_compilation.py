@@ -41,8 +41,8 @@ st.markdown(
     f"`train_step` for a network of {depth} hidden layers, many steps in one program. Run it, then change **Batch size**: "
     "the line below the charts says what the new program cost. Change the learning rate: nothing compiles."
 )
-dataset = datasets.load("regression", controls.seed)
-live(compilation.task(batch_size, depth, dataset), controls, compiled.draw_run(dataset))
+task = compilation.task(batch_size, depth, datasets.load("regression", controls.seed))
+live(task, controls, compiled.draw_run(task))
 
 st.subheader("One call, stage by stage", anchor=False)
 routine = compilation.ROUTINES[name]

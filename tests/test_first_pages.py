@@ -1,4 +1,4 @@
-"""The pages on `jit(grad(f))` and `jit(vmap(f))`: what they show, against oracles, and what they say of mistakes."""
+"""The pages of the core: what they show, against oracles, and what they say of mistakes."""
 
 import re
 import time
@@ -6,25 +6,23 @@ import time
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
+from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle, show
 
 from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad.mistakes import MISTAKES as GRAD_MISTAKES
+from lib.lessons.jit_grad_vmap.mistakes import MISTAKES as GRAD_VMAP_MISTAKES
 from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap.mistakes import MISTAKES as VMAP_MISTAKES
-
-
-def show(app: AppTest, stem: str, panel: str) -> AppTest:
-    """Opens a panel."""
-    app.session_state[f"{stem}_panel"] = panel
-    return settle(app.run())
 
 
 def write(app: AppTest, label: str, text: str) -> AppTest:
     return settle(next(box for box in app.text_input if box.label == label).set_value(text).run())
 
 
-@pytest.mark.parametrize(("stem", "mistakes"), [("jit_grad", GRAD_MISTAKES), ("jit_vmap", VMAP_MISTAKES)])
+@pytest.mark.parametrize(
+    ("stem", "mistakes"),
+    [("jit_grad", GRAD_MISTAKES), ("jit_vmap", VMAP_MISTAKES), ("jit_grad_vmap", GRAD_VMAP_MISTAKES)],
+)
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str, mistakes: dict) -> None:
     app = show(open_page(stem), stem, "Break it")
     for name, mistake in mistakes.items():
@@ -34,7 +32,7 @@ def test_every_mistake_shows_its_error_and_its_explanation(stem: str, mistakes: 
         assert app.info[0].value == mistake.explanation
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap"])
+@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "training"])
 def test_the_way_to_machine_code_is_taken_when_it_is_opened_and_can_be_searched(stem: str) -> None:
     app = open_page(stem)
     assert "Equations" not in html(app)
@@ -46,7 +44,7 @@ def test_the_way_to_machine_code_is_taken_when_it_is_opened_and_can_be_searched(
     assert any(code.value.splitlines() == lines for code in app.code)
 
 
-@pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap"])
+@pytest.mark.parametrize("stem", ["home", "jit_grad", "jit_vmap", "jit_grad_vmap", "training"])
 def test_the_page_says_what_to_do_in_few_words(stem: str) -> None:
     app = open_page(stem)
     task = app.markdown[0].value.partition(":small[")[0]

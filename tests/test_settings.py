@@ -63,3 +63,39 @@ def test_what_a_session_keeps_is_in_its_table() -> None:
     settings_and_presses = {*SETTINGS, "preset"}
     assert {key for key in keys if key not in settings_and_presses} <= {*SESSION}
     assert not {*SETTINGS} & {*SESSION}
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """A visitor's session, without Streamlit."""
+    state: dict = {"batch_size": 8}
+    monkeypatch.setattr(controls.st, "session_state", state)
+    return state
+
+
+def on_page(name, do, **values):
+    token = settings.PAGE.set(name)
+    try:
+        do(**values)
+    finally:
+        settings.PAGE.reset(token)
+
+
+def test_what_a_page_sets_of_the_shared_controls_is_taken_back_on_the_next_page(session):
+    on_page("training", controls.lend, batch_size=32, learning_rate=10.0)
+    on_page("training", controls._take_back)
+    assert (session["batch_size"], session["learning_rate"]) == (32, 10.0)
+    on_page("jit_grad", controls._take_back)
+    assert (session["batch_size"], session["learning_rate"]) == (8, 0.03)
+    session["learning_rate"] = 10.0
+    on_page("jit_grad", controls._take_back)
+    assert session["learning_rate"] == 10.0, "it is taken back once"
+
+
+def test_what_a_visitor_has_changed_since_is_not_taken_back(session):
+    on_page("training", controls.lend, batch_size=32, learning_rate=10.0)
+    session["batch_size"] = 128
+    on_page("training", controls.lend, batch_size=64, learning_rate=0.003)
+    session["learning_rate"] = 0.3
+    on_page("jit_grad", controls._take_back)
+    assert (session["batch_size"], session["learning_rate"]) == (8, 0.3)

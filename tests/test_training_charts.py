@@ -67,9 +67,9 @@ def test_the_network_is_drawn_from_as_many_numbers_as_it_has_units_and_weights(s
     chart = drawn.picture(problem, seen_after(problem, dataset, 1))
     assert chart.data["tiles"].num_rows == sum(sizes[:-1]) * TILE**2
     assert chart.data["weights"].num_rows == sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
-    examples = next(layer["data"]["values"] for layer in chart.spec["layer"] if len(layer["data"].get("values", ())) > 9)
+    examples = chart.data["points"].to_pylist()
     (_, (left, right), (bottom, top)), (inputs, targets) = dataset.grid, dataset.train
     for row, point, target in zip(examples, inputs, targets, strict=False):
-        place = (row["x"] - drawn.SURFACE) * (right - left) + left, row["y"] * (top - bottom) + bottom
-        np.testing.assert_allclose(place, point, atol=2e-3 * (right - left))
+        place = row["px"] / 255 * (right - left) + left, row["py"] / 255 * (top - bottom) + bottom
+        np.testing.assert_allclose(place, point, atol=3e-3 * (right - left))
         assert row["label"] == str(int(target))

@@ -20,7 +20,7 @@ MAX_CLASSES = 20
 MAX_BATCH_SIZE = 4096
 PASSES = 8
 """Shuffled passes over the examples, after which the order repeats."""
-GRID = 40
+GRID = 36
 """Cells a side of the decision surface, a byte each: a live frame has to stay below 10 kB."""
 CURVE_POINTS = 160
 

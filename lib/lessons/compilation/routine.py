@@ -47,9 +47,9 @@ ROUTINES: dict[str, Routine] = {
         lambda batch_size, depth: training_step(task(batch_size, depth)),
         (training.loss_fn, train_step, networks.forward),
     ),
-    "grad(vmap(loss))": Routine(
+    "grad(mean(vmap(loss)))": Routine(
         lambda batch_size, depth: batch_gradient(batch_size),
-        (linear_regression.example_loss, linear_regression.batch_loss, linear_regression.grad_of_batch_loss),
+        (linear_regression.loss, linear_regression.mean_loss, linear_regression.grad_of_mean),
     ),
     "vmap(affine)": Routine(
         lambda batch_size, depth: batching.mapped("affine(w, b, x)", batch_size), (batching.affine, batching.batched)

@@ -13,12 +13,12 @@ from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation.jit_cache import AGAIN, LAMBDA, LENGTH, NUMBER, POWER, JitCache
 from lib.lessons.compilation.measure import DISPATCH
 from lib.lessons.training import charts as training
+from lib.lessons.training.routine import Training
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
 from lib.measure.timing import times_as_fast
-from lib.routines import datasets
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, duration, quantity
@@ -28,9 +28,9 @@ STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile",
 """Parts of the start of a process, and their colours."""
 
 
-def draw_run(dataset: datasets.Dataset) -> Callable[[Snapshot], list[charts.Shown]]:
+def draw_run(task: Training) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws a training, and below it what each of its programs took to compile."""
-    draw = training.draw_run(dataset)
+    draw = training.draw_run(task)
     return lambda snapshot: [*draw(snapshot), _programs(snapshot)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from lib.ui import charts
 from lib.ui.style import SERIES, TEST, TRAIN
 
 AXIS_TITLES = {"step": "step", "seconds": "seconds of computing", "examples": "examples seen"}
-POINTS = 200
+POINTS = 150
 """Examples in a picture, at the most: a frame has to stay below 10 kB."""
 PIN_COLORS = (SERIES[2], SERIES[3], SERIES[1], SERIES[6])
 HEIGHT = 360
@@ -99,22 +99,10 @@ GAP = 0.14
 SURFACE = 1 + GAP
 
 
-def _points(dataset: datasets.Dataset) -> list[dict[str, Any]]:
-    """Training examples in the square of the surface."""
-    _, *ranges = dataset.grid
-    inputs, targets = (a[:POINTS] for a in dataset.train)
-    x, y = ((column - low) / (high - low) for column, (low, high) in zip(inputs.T, ranges, strict=True))
-    return [
-        {"x": round(SURFACE + float(a), 3), "y": round(float(b), 3), "label": dataset.labels[int(target)]}
-        for a, b, target in zip(x, y, targets, strict=True)
-    ]
-
-
-@lru_cache(maxsize=64)
-def _network_spec(title: str, shape: Network, dataset: datasets.Dataset) -> charts.Spec:
+@cache
+def _network_spec(title: str, shape: Network, names: tuple[str, ...], labels: tuple[str, ...]) -> charts.Spec:
     """The network at the left and the surface at the right, in one system of coordinates from 0 to 1 each, whose unit
-    is as long across as up. The examples do not change, so they are part of it and of no frame."""
-    names, labels = dataset.names, dataset.labels
+    is as long across as up."""
     drawn = [min(size, UNITS) for size in shape.sizes]  # the last are the outputs, which the surface shows
     hidden = drawn[:-1]
     columns, rows = len(hidden), max(hidden)
@@ -190,7 +178,8 @@ def _network_spec(title: str, shape: Network, dataset: datasets.Dataset) -> char
     )  # fmt: skip
     surface = _cells(len(labels), x, y)
     points = (
-        alt.Chart(alt.Data(values=_points(dataset)))
+        alt.Chart(charts.named("points"))
+        .transform_calculate(x=f"{SURFACE} + datum.px / 255", y="datum.py / 255")
         .mark_point(size=30, filled=True, opacity=1, stroke="black", strokeWidth=0.7)
         .encode(
             x, y,
@@ -240,16 +229,24 @@ def _cells(classes: int, x: alt.X, y: alt.Y) -> alt.Chart:
 
 def network(dataset: datasets.Dataset, shape: Network, picture: dict[str, Any]) -> charts.Chart:
     """The network and its decision surface, with training examples on it; these alone before the first step."""
+    _, *ranges = dataset.grid
+    inputs, targets = (a[:POINTS] for a in dataset.train)
+    places = [
+        np.round(255 * (column - low) / (high - low)).astype(np.uint8)
+        for column, (low, high) in zip(inputs.T, ranges, strict=True)
+    ]
+    codes = targets.astype(np.int8)
     grid = picture.get("grid", np.empty(0))
     cells = np.round(255 * grid if dataset.classes == 2 else grid).astype(np.uint8)
     return charts.chart(
-        _network_spec("The network and its decision surface", shape, dataset),
+        _network_spec("The network and its decision surface", shape, dataset.names, dataset.labels),
         "The network: each unit as a tile of what it gives over the plane, each weight as a line, wider where it is "
         "larger; blue is positive, orange negative. Beside it, what the network predicts at each place, with examples.",
         NETWORK_WIDTH,
         weights={"w": picture.get("weights", np.empty(0, np.int8))},
         tiles={"v": picture.get("units", np.empty(0, np.uint8))},
         grid={"p": cells},
+        points={"px": places[0], "py": places[1], "label": charts.Words(codes, list(dataset.labels))},
     )
 
 

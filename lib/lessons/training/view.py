@@ -16,7 +16,7 @@ from lib.routines import datasets
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
 from lib.ui import stage
 from lib.ui.controls import Controls, lend
-from lib.ui.settings import SETTINGS, ask
+from lib.ui.settings import PAGE, SETTINGS, ask
 
 OWN = "your own CSV"
 EXAMPLES = ["all", "32", "64", "256"]
@@ -34,7 +34,7 @@ def apply_preset(run: LiveRun) -> None:
     """If a preset has been chosen: sets every control to what it says, or else to its default, and puts the run back to
     its start. It does not start it. Call it before `frame.begin`: only then can the shared controls be set."""
     chosen = st.session_state.get("preset")
-    if chosen == st.session_state.get("_preset"):
+    if chosen == st.session_state.get("_preset") or not PAGE.get():  # outside the frame the page starts over
         return
     st.session_state["_preset"] = chosen
     if chosen in presets.PRESETS:
