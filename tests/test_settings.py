@@ -6,7 +6,7 @@ import pytest
 import streamlit as st
 from test_pages import FILES, open_page
 
-from lib.ui import frame, settings
+from lib.ui import controls, frame, settings
 from lib.ui.settings import SESSION, SETTINGS, ask
 
 WIDGETS = ("selectbox", "select_slider", "text_input", "number_input", "toggle", "pills", "segmented_control")
