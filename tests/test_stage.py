@@ -55,7 +55,7 @@ def test_no_page_is_taller_than_two_screens_whatever_panel_is_open(app: str, pag
 @pytest.mark.parametrize("path", h.PAGES)
 def test_on_a_phone_the_bar_and_the_first_chart_are_on_the_first_screen(app: str, phone: Page, path: str) -> None:
     open_stage(phone, f"{app}/{path}")
-    for label in ("Batch size", "Learning rate", "Device"):
+    for label in ("Batch size", "Learning rate", "Device", "Seed"):
         expect(phone.locator(".st-key-stage_bar").get_by_text(label, exact=True)).to_be_in_viewport()
     expect(phone.get_by_role("button", name="Run", exact=True)).to_be_in_viewport()
     expect(phone.locator(".live .chart").first).to_be_in_viewport(ratio=1)

@@ -100,7 +100,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
     background: var(--st-background-color, Canvas); }
   .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
   .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
-  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; }
+  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
   .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
   .stats { grid-template-columns: repeat(5, 1fr); }
@@ -117,7 +117,7 @@ code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
 .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
-.st-key-lesson_before, .st-key-lesson_after { padding-bottom: .35rem; }
+.st-key-lesson_back, .st-key-lesson_forward { padding-bottom: .35rem; }
 </style>
 """
 
