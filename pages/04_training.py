@@ -26,11 +26,10 @@ from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
 
-view.apply_preset(session_feed("training").run)
 controls = frame.begin(__doc__)
 
 with stage.settings():
-    view.choose_preset()
+    view.choose_preset(session_feed("training").run)
     dataset = view.choose_data(controls)
     if dataset is None:
         raise frame.PageEnd

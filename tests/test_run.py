@@ -61,9 +61,7 @@ def assert_whole(snapshot):
     every = np.arange(1, snapshot.step + 1)
     begins = range(0, snapshot.step - width + 1, width)
     ends = [*begins[1:], snapshot.step]  # the last bucket has the steps that do not fill another
-    np.testing.assert_array_equal(
-        steps, [every[begin:end].mean() for begin, end in zip(begins, ends, strict=True)]
-    )
+    np.testing.assert_array_equal(steps, [every[begin:end].mean() for begin, end in zip(begins, ends, strict=True)])
 
 
 # Start, stop, step.
@@ -333,7 +331,9 @@ def test_what_was_observed_last_is_told_as_it_is_however_long_the_history(run, e
         run.look()
         executor.take_all()
     snapshot = run.snapshot()
-    assert snapshot.step > 128 and len(snapshot.observed["test_loss"]) <= 64, "the history has no buckets of several rows"
+    assert snapshot.step > 128 and len(snapshot.observed["test_loss"]) <= 64, (
+        "the history has no buckets of several rows"
+    )
     path = mean_loop(0, 3, [(8, 0.01)] * snapshot.step)
     assert float(snapshot.latest_observed["test_loss"]) == pytest.approx(np.abs(path[-1]).max(), rel=1e-5)
     run.reset()

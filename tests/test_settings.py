@@ -73,29 +73,27 @@ def session(monkeypatch):
     return state
 
 
-def on_page(name, do, **values):
-    token = settings.PAGE.set(name)
-    try:
-        do(**values)
-    finally:
-        settings.PAGE.reset(token)
+def open_controls(page):
+    token = settings.PAGE.set(page)
+    controls._take_back()
+    settings.PAGE.reset(token)
 
 
 def test_what_a_page_sets_of_the_shared_controls_is_taken_back_on_the_next_page(session):
-    on_page("training", controls.lend, batch_size=32, learning_rate=10.0)
-    on_page("training", controls._take_back)
+    controls.lend("training", batch_size=32, learning_rate=10.0)
+    open_controls("training")
     assert (session["batch_size"], session["learning_rate"]) == (32, 10.0)
-    on_page("jit_grad", controls._take_back)
+    open_controls("jit_grad")
     assert (session["batch_size"], session["learning_rate"]) == (8, 0.03)
     session["learning_rate"] = 10.0
-    on_page("jit_grad", controls._take_back)
+    open_controls("jit_grad")
     assert session["learning_rate"] == 10.0, "it is taken back once"
 
 
 def test_what_a_visitor_has_changed_since_is_not_taken_back(session):
-    on_page("training", controls.lend, batch_size=32, learning_rate=10.0)
+    controls.lend("training", batch_size=32, learning_rate=10.0)
     session["batch_size"] = 128
-    on_page("training", controls.lend, batch_size=64, learning_rate=0.003)
+    controls.lend("training", batch_size=64, learning_rate=0.003)
     session["learning_rate"] = 0.3
-    on_page("jit_grad", controls._take_back)
+    open_controls("jit_grad")
     assert (session["batch_size"], session["learning_rate"]) == (8, 0.3)

@@ -219,7 +219,10 @@ def units_by_hand(dataset, params):
         for unit in range(min(UNITS, len(params[layer]["w"]))):
             for row in range(TILE):
                 for column in range(TILE):
-                    x = [low + (k + 0.5) / TILE * (high - low) for k, (low, high) in zip((column, row), ranges, strict=True)]
+                    x = [
+                        low + (k + 0.5) / TILE * (high - low)
+                        for k, (low, high) in zip((column, row), ranges, strict=True)
+                    ]
                     for before in params[:layer]:
                         x = np.tanh(x @ before["w"] + before["b"])
                     tiles.append(round(127.5 + 127.5 * min(1, max(-1, x[unit]))))

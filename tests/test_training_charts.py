@@ -1,6 +1,7 @@
 """`lib/lessons/training/charts.py`: what is drawn of a training, and how much of it is in each frame."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -66,7 +67,7 @@ def test_the_network_is_drawn_from_as_many_numbers_as_it_has_units_and_weights(s
     sizes = [min(size, UNITS) for size in problem.network.sizes]
     chart = drawn.picture(problem, seen_after(problem, dataset, 1))
     assert chart.data["tiles"].num_rows == sum(sizes[:-1]) * TILE**2
-    assert chart.data["weights"].num_rows == sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert chart.data["weights"].num_rows == sum(a * b for a, b in pairwise(sizes))
     examples = chart.data["points"].to_pylist()
     (_, (left, right), (bottom, top)), (inputs, targets) = dataset.grid, dataset.train
     for row, point, target in zip(examples, inputs, targets, strict=False):

@@ -43,12 +43,12 @@ class Lent(NamedTuple):
     now: dict[str, Any]
 
 
-def lend(**values: Any) -> None:
-    """Sets shared controls for the page that is running; the next page finds them as they were. Call it before
-    `frame.begin`."""
+def lend(page: str, **values: Any) -> None:
+    """Sets shared controls for a page; the next page finds them as they were. To be called by a widget's callback: the
+    controls are drawn before the page runs."""
     lent: Lent | None = st.session_state.get(_LENT)
     before = {key: st.session_state.get(key, SETTINGS[key].default) for key in values} | (lent.before if lent else {})
-    st.session_state[_LENT] = Lent(PAGE.get(), before, values)
+    st.session_state[_LENT] = Lent(page, before, values)
     st.session_state.update(values)
 
 

@@ -126,7 +126,6 @@ SESSION: dict[str, Kept] = {
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
     "{}_broken": Kept("", "the mistake that was provoked last"),
     "_lent": Kept("", "what a page has set of the shared controls, and what they were before"),
-    "_preset": Kept("training", "the preset that was applied last"),
     "_pins": Kept("training", "loss curves that are kept in the chart, by name"),
     "_pinned": Kept("training", "how many curves have been pinned"),
     "_csv": Kept("training", "the visitor's own file, its table and the dataset made of it"),

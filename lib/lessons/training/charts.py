@@ -42,7 +42,6 @@ class Pin(NamedTuple):
     losses: np.ndarray
 
 
-
 def draw_run(
     task: Training, axis: str = "step", log: bool = True, pins: Mapping[str, Pin] | None = None, title: str = LOSSES
 ) -> Callable[[Snapshot], list[charts.Shown]]:

@@ -15,8 +15,9 @@ from lib.live.run import LiveRun
 from lib.routines import datasets
 from lib.routines.networks import ACTIVATIONS, INITIALISATIONS, Network
 from lib.ui import stage
+from lib.ui.charts import bands
 from lib.ui.controls import Controls, lend
-from lib.ui.settings import PAGE, SETTINGS, ask
+from lib.ui.settings import SETTINGS, ask
 
 OWN = "your own CSV"
 EXAMPLES = ["all", "32", "64", "256"]
@@ -30,26 +31,24 @@ DEFAULTS: dict[str, Any] = {
 } | {"training_pace": presets.PACE}
 
 
-def apply_preset(run: LiveRun) -> None:
-    """If a preset has been chosen: sets every control to what it says, or else to its default, and puts the run back to
-    its start. It does not start it. Call it before `frame.begin`: only then can the shared controls be set."""
+def _apply_preset(run: LiveRun) -> None:
+    """Sets every control to what the chosen preset says, or else to its default, and puts the run back to its start. It
+    does not start it."""
     chosen = st.session_state.get("preset")
-    if chosen == st.session_state.get("_preset") or not PAGE.get():  # outside the frame the page starts over
-        return
-    st.session_state["_preset"] = chosen
     if chosen in presets.PRESETS:
         run.reset()
         settings = DEFAULTS | presets.PRESETS[chosen].settings
-        lend(**{name: settings.pop(name) for name in presets.SHARED})
+        lend("training", **{name: settings.pop(name) for name in presets.SHARED})
         st.session_state.update(settings)
 
 
-def choose_preset() -> None:
+def choose_preset(run: LiveRun) -> None:
     """The presets."""
     labels = {name: ("✓ " if preset.good else "✗ ") + name for name, preset in presets.PRESETS.items()}
     st.selectbox(
         "Preset", list(labels), index=None, format_func=labels.__getitem__, placeholder="none", key="preset", width=190,
         help="Settings that are known to work (✓) or to fail (✗). The run goes back to its start.",
+        on_change=_apply_preset, args=(run,),
     )  # fmt: skip
 
 
@@ -147,11 +146,14 @@ def _pin(run: LiveRun, settings: str) -> None:
     kept = st.session_state.setdefault("_pins", {})
     snapshot = run.look()
     if snapshot.metrics:
-        losses = snapshot.metrics["loss"]
+        parts = (snapshot.metrics, snapshot.lows, snapshot.highs)
+        losses, _, _ = bands.smoothed(*(part["loss"] for part in parts))
         # Every so many points, the last one always.
         rows = np.unique(np.linspace(0, len(losses) - 1, PIN_POINTS).astype(int))
         number = st.session_state["_pinned"] = st.session_state.get("_pinned", 0) + 1
-        kept[f"pin {number}"] = Pin(settings, {axis: at[rows] for axis, at in snapshot.coordinates.items()}, losses[rows])
+        kept[f"pin {number}"] = Pin(
+            settings, {axis: at[rows] for axis, at in snapshot.coordinates.items()}, losses[rows]
+        )
         while len(kept) > len(PIN_COLORS):
             kept.pop(next(iter(kept)))
 
