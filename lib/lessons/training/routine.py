@@ -42,7 +42,7 @@ def loss_fn(params, batch, activation: str, classes: int) -> Float[Array, ""]:
 
 
 def train_step(params, opt_state, batch, learning_rate, optimizer, activation: str, classes: int):
-    """One step: the optimizer's direction for the gradients, times the learning rate."""
+    """Steps by the optimizer's direction for the gradients times the learning rate."""
     loss, grads = jax.value_and_grad(loss_fn)(params, batch, activation, classes)
     directions, opt_state = optimizer.update(grads, opt_state, params)
     updates = jax.tree.map(lambda d: -learning_rate * d, directions)
