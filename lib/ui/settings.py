@@ -67,15 +67,14 @@ SETTINGS: dict[str, Setting] = {
     "width": Setting("training", "select_slider", 8),
     # composition
     "composition_pair": Setting("composition", "selectbox"),
-    "lab_function": Setting("composition", "selectbox"),
-    "lab_log": Setting("composition", "toggle", False),
+    "lab_function": Setting("composition", "selectbox", "squared loss"),
     "lab_positive": Setting("composition", "toggle", False),
     "lab_shape_{}": Setting("composition", "text_input", "()"),
     "lab_shared_{}": Setting("composition", "pills"),
     "lab_text": Setting("composition", "text_input", "sin(x) * exp(-x**2 / s)"),
     "lab_view": Setting("composition", "segmented_control", "jaxpr"),
     "other_stack": Setting("composition", "text_input", "jit(grad(f))"),
-    "stack": Setting("composition", "text_input"),
+    "stack": Setting("composition", "text_input", "jit(vmap(grad(f), in_axes=(None, 0, 0)))"),
     # compilation
     "compiled_depth": Setting("compilation", "select_slider", 2),
     "num_steps": Setting("compilation", "number_input", 3),

@@ -52,7 +52,7 @@ def draw_timeline(records: Records) -> None:
     for phase, took in ms.items():
         bars.append({"row": phase, "name": phase, "start_ms": at, "end_ms": at + took, "text": duration(took)})
         at += took
-    charts.show(drawn.gantt("From Python to a result", bars, list(phases), phases, 300))
+    charts.show(drawn.gantt(f"{records[0].label}: from Python to a result", bars, list(phases), phases, 300))
     if "steady" in ms:
         before = at - ms["steady"]
         st.markdown(
