@@ -76,7 +76,7 @@ SETTINGS: dict[str, Setting] = {
     "other_stack": Setting("composition", "text_input", "jit(grad(f))"),
     "stack": Setting("composition", "text_input", "jit(vmap(grad(f), in_axes=(None, 0, 0)))"),
     # compilation
-    "compiled_depth": Setting("compilation", "select_slider", 2),
+    "compiled_depth": Setting("compilation", "selectbox", 2),
     "num_steps": Setting("compilation", "number_input", 3),
     "routine": Setting("compilation", "selectbox"),
     # pytrees

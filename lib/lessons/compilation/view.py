@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -18,7 +17,6 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
 from lib.measure.timing import times_as_fast
-from lib.routines import datasets
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.style import PHASES, duration, quantity
@@ -28,10 +26,9 @@ STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile",
 """Parts of the start of a process, and their colours."""
 
 
-def draw_run(dataset: datasets.Dataset) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws a training, and below it what each of its programs took to compile."""
-    draw = training.draw_run(dataset)
-    return lambda snapshot: [*draw(snapshot), _programs(snapshot)]
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
+    """The loss of a training, and what each of its programs took to compile."""
+    return [training.losses(snapshot, "step", True, {})._replace(width=0.5), _programs(snapshot)]
 
 
 def _programs(snapshot: Snapshot) -> charts.Chart:
@@ -41,7 +38,7 @@ def _programs(snapshot: Snapshot) -> charts.Chart:
         bars += drawn.end_to_end(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
     # The place of the first one is there before it is compiled.
     rows = [f"program {number}" for number in range(1, max(1, len(snapshot.compilations)) + 1)]
-    return drawn.gantt("Programs of this run", bars, rows, COMPILING, 175 + 34 * len(rows))
+    return drawn.gantt("Programs of this run", bars, rows, COMPILING, 300)._replace(width=0.5)
 
 
 def draw_timeline(records: Records) -> None:
@@ -56,8 +53,8 @@ def draw_timeline(records: Records) -> None:
     if "steady" in ms:
         before = at - ms["steady"]
         st.markdown(
-            f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: the way there "
-            f"costs as much as **{before / ms['steady']:,.0f}** calls."
+            f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: compiling takes as "
+            f"long as **{before / ms['steady']:,.0f}** calls."
         )
 
 
@@ -154,7 +151,7 @@ def draw_dispatch(records: Records) -> None:
             + (
                 "The two are not distinguishable."
                 if factor is None
-                else f"Who does not wait is wrong by a factor of {factor:,.0f}."
+                else f"A timing that does not wait for the result is too short by a factor of {factor:,.0f}."
             )
         )
 
@@ -165,7 +162,7 @@ def draw_starts(records: Records) -> None:
     rows = list(dict.fromkeys(record.label for record in records))
     for start in rows:
         bars += drawn.end_to_end(start, {r.phase: r.median_ms for r in records if r.label == start})
-    charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 245))
+    charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 300))
     for record in records:
         if record.phase == "compile":
             how = "read from the cache" if record.more["found"] else "compiled, and written to the cache"
@@ -209,7 +206,7 @@ def draw_export(report: dict[str, Any]) -> None:
         f"**{float(report['difference']):.2g}**."
     )
     module = re.sub(r"^#loc.*\n| loc\((?:[^()]|\([^()]*\))*\)", "", report["module"], flags=re.MULTILINE)
-    st.code(module, language=None, height=230)
+    st.code(module, language=None, height=230, wrap_lines=True)
 
 
 def draw_roofline(records: Records) -> None:

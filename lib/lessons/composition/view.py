@@ -376,11 +376,8 @@ def _value(traced: Traced, report: LevelReport) -> None:
 
 def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
     """Two stacks side by side: jaxpr, program, value. Gives those that JAX takes."""
-    futures = [ask_traces(function, stack, controls.batch_size) for stack in pair]
-    if not all(future.done() for future in futures):
-        when_there(lambda: futures, lambda _: None)
-        return ()
-    traces = [future.result()[-1] for future in futures]
+    asked = [ask_traces(function, stack, controls.batch_size) for stack in pair]
+    traces = [waiting.result(future)[-1] for future in asked]
     refused = [traced for traced in traces if traced.signature is None]
     for traced in refused:
         refusal(traced)
@@ -480,7 +477,7 @@ def picture(name: str, snapshot: Snapshot) -> charts.Chart:
 def _picture_spec(title: str) -> charts.Spec:
     base = alt.Chart(charts.named("entries"))
     x = alt.X("entry:Q", title="entry", axis=alt.Axis(tickMinStep=1, format="d"))
-    y = alt.Y("value:Q", title="value", axis=charts.measured_axis(False))
+    y = alt.Y("value:Q", title="value", axis=alt.Axis(tickCount=6, format=".4~g"))
     stems = base.mark_rule(strokeWidth=2, color=TRAIN).encode(x, y, y2=alt.datum(0))
     return charts.build(alt.layer(stems, base.mark_point(size=70, filled=True, color=TRAIN).encode(x, y)), 300, title)
 
