@@ -45,8 +45,11 @@ def code() -> None:
 
 def choose() -> str:
     """A routine, the same in each panel that asks for it."""
-    name: str = ask("routine", "Routine", list(compilation.ROUTINES), width=260)
-    panels.source(*compilation.ROUTINES[name].sources, label=f"The code of {name}")
+    choice, code = st.columns([1, 4], vertical_alignment="bottom")
+    with choice:
+        name: str = ask("routine", "Routine", list(compilation.ROUTINES))
+    with code:
+        panels.source(*compilation.ROUTINES[name].sources, label=f"The code of {name}")
     return name
 
 

@@ -261,17 +261,6 @@ def test_a_long_array_is_abbreviated() -> None:
     assert len(value_text(np.zeros(100_000))) < 60
 
 
-def test_each_compilation_is_its_own() -> None:
-    def fun(x):
-        traces.append(1)
-        return x
-
-    traces = []
-    for _ in range(2):
-        levels.fresh(fun)(1.0)
-    assert len(traces) == 2
-
-
 def test_another_seed_compiles_nothing() -> None:
     stack = parse(PER_EXAMPLE)
     first = report_level(SQUARED, stack, 4, 100)

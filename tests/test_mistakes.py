@@ -196,3 +196,21 @@ def test_a_wrong_one_that_does_not_raise_shows_its_value():
     wrong, right = provoke(Mistake(lambda: 2.0, lambda: (1.0, jax.numpy.arange(2)), TypeError, ""))
     assert (wrong.error, wrong.text) == (None, "2.")
     assert right.text == "1.\n[0 1]"
+
+
+def raises_with_a_path():
+    raise ValueError(
+        "at /srv/app/lib/lessons/x.py:12:4 (f), and /usr/lib/python3.11/site-packages/jax/_src/core.py:7; see https://docs.jax.dev/en/latest/errors.html, or a/b.py"
+    )
+
+
+def test_an_error_says_nothing_of_where_the_server_keeps_its_files() -> None:
+    wrong, _ = provoke(Mistake(raises_with_a_path, int, ValueError, ""))
+    assert wrong.text == "at x.py:12:4 (f), and core.py:7; see https://docs.jax.dev/en/latest/errors.html, or a/b.py"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [((3,), "(3,)"), ((), "()"), ((2, 3), "(2, 3)"), ((1.5, np.ones(2)), "1.5\n[1. 1.]")]
+)
+def test_a_shape_is_shown_as_a_shape(value, text) -> None:
+    assert provoke(Mistake(lambda: value, lambda: value, None, ""))[1].text == text
