@@ -29,8 +29,8 @@ traced = jitted.trace(x, power=2)
 lowered = traced.lower()
 compiled = lowered.compile()
 print(traced.jaxpr)
-print(len(lowered.as_text().splitlines()), "lines of StableHLO")
-print(len(compiled.as_text().splitlines()), "lines of HLO")
+print(lowered.as_text())
+print(compiled.cost_analysis()["flops"], "flops")
 print(compiled(x)[0])"""
 
 
