@@ -72,11 +72,7 @@ def order() -> None:
             subject = FUNCTIONS[comparison.function]
             pair = (transforms.parse(comparison.one), transforms.parse(comparison.other))
             st.markdown(f"f is `{subject.name}`. {comparison.notice}")
-    if compared := view.compare(subject, pair, controls):
-        panels.measure(
-            "pair", controls, view.draw_times, "The pair: compiled from nothing, then called in turns, blocked.",
-            measured.stack_times, subject, compared, controls.batch_size, controls.seed,
-        )  # fmt: skip
+    view.compare(subject, pair, controls)
 
 
 def timings() -> None:

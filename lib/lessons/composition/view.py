@@ -18,6 +18,7 @@ import streamlit as st
 from lib.lessons.composition import levels, transforms
 from lib.lessons.composition import routine as composition
 from lib.lessons.composition.levels import LevelReport, Traced
+from lib.lessons.composition.measure import stack_times
 from lib.lessons.composition.routine import FUNCTIONS, ExampleFunction
 from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError, short
 from lib.live.engine import default_engine
@@ -374,15 +375,15 @@ def _value(traced: Traced, report: LevelReport) -> None:
 # Two stacks.
 
 
-def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
-    """Two stacks side by side: jaxpr, program, value. Gives those that JAX takes."""
+def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> None:
+    """Two stacks side by side: jaxpr, program, value, timings; or why JAX refuses one."""
     asked = [ask_traces(function, stack, controls.batch_size) for stack in pair]
     traces = [waiting.result(future)[-1] for future in asked]
     refused = [traced for traced in traces if traced.signature is None]
     for traced in refused:
         refusal(traced)
     if refused:
-        return ()
+        return
     for place, column in enumerate(st.columns(2)):
         here, there = traces[place], traces[1 - place]
         with column:
@@ -400,8 +401,14 @@ def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Cont
         st.dataframe(_differences(traces, (one, other)), hide_index=True, height="content")
         st.markdown(_same_value(one, other))
 
-    when_there(lambda: [ask_report(function, traced.stack, controls) for traced in traces], draw)
-    return pair
+    left, right = st.columns([1, 1.3], gap="large")
+    with left:
+        when_there(lambda: [ask_report(function, traced.stack, controls) for traced in traces], draw)
+    with right:
+        panels.measure(
+            "pair", controls, draw_times, "The pair: compiled from nothing, then called in turns, blocked.",
+            stack_times, function, pair, controls.batch_size, controls.seed,
+        )  # fmt: skip
 
 
 def _differences(traces: list[Traced], reports: tuple[LevelReport, LevelReport]) -> dict[str, list[str]]:
@@ -440,18 +447,24 @@ def _same_value(one: LevelReport, other: LevelReport) -> str:
 # Timings.
 
 
+PHASES = ("compile", "steady", "eager")
+FEW = 6
+"""Records for one chart; if there are more, compiling stands beside the calls."""
+
+
 def draw_times(records: Records) -> None:
-    """What `measure.stack_times` yields: compiling beside calls, with the function that was measured in the titles."""
+    """What `measure.stack_times` yields, phase by phase, with the function that was measured in the titles."""
     name = records[0].more["function"]
-    for column, title, phases in zip(
-        st.columns(2), ("compile once", "one call, steady"), (("compile",), ("steady", "eager")), strict=True
-    ):
-        told = sorted(
-            (record for record in records if record.phase in phases), key=lambda record: phases.index(record.phase)
-        )
-        if told:
-            with column:
-                charts.show(charts.timings(f"{name}: {title}", told))
+    told = sorted(records, key=lambda record: PHASES.index(record.phase))
+    if len(told) <= FEW:
+        charts.show(charts.timings(f"{name}: compile once, one call", told))
+        return
+    compiling = [record for record in told if record.phase == "compile"]
+    left, right = st.columns(2)
+    with left:
+        charts.show(charts.timings(f"{name}: compile once", compiling))
+    with right:
+        charts.show(charts.timings(f"{name}: one call", told[len(compiling) :]))
 
 
 # Stacks that do not work.
