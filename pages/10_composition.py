@@ -63,8 +63,10 @@ OWN = "the stack above, and another"
 
 
 def order() -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = ask("composition_pair", "Pair", [*COMPARISONS, OWN], width=330)
+    choice, words = st.columns([1, 2.5], vertical_alignment="bottom")
+    with choice:
+        chosen = ask("composition_pair", "Pair", [*COMPARISONS, OWN])
+    with words:
         if chosen == OWN:
             subject, pair = function, (stack, view.choose_stack("other_stack", "The other stack"))
         else:

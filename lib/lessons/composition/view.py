@@ -325,9 +325,9 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
         when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
 
 
-def _box(lines: int) -> Any:
+def _box(lines: int, tall: int = TALL) -> Any:
     """A place for so many lines that does not make the page longer than it should be."""
-    return st.container(height=BOX if lines > TALL else "content", border=False)
+    return st.container(height=BOX * tall // TALL if lines > tall else "content", border=False)
 
 
 def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
@@ -388,7 +388,7 @@ def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Cont
         here, there = traces[place], traces[1 - place]
         with column:
             st.markdown(f"`{transforms.expression(here.stack)}`")
-            with _box(max(len(traced.lines) for traced in traces) + 4):
+            with _box(max(len(traced.lines) for traced in traces), TALL // 2):
                 st.html(
                     f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
                     + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
@@ -398,7 +398,8 @@ def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Cont
         one, other = reports
         if one is None or other is None:
             return
-        st.dataframe(_differences(traces, (one, other)), hide_index=True, height="content")
+        table = _differences(traces, (one, other))
+        st.dataframe(table, hide_index=True, height=min(36 * (len(table[""]) + 1), 330))
         st.markdown(_same_value(one, other))
 
     left, right = st.columns([1, 1.3], gap="large")
