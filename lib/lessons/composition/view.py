@@ -325,9 +325,9 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
         when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
 
 
-def _box(lines: int, tall: int = TALL) -> Any:
+def _box(lines: int, tall: int = TALL, height: int = BOX) -> Any:
     """A place for so many lines that does not make the page longer than it should be."""
-    return st.container(height=BOX * tall // TALL if lines > tall else "content", border=False)
+    return st.container(height=height if lines > tall else "content", border=False)
 
 
 def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
@@ -388,7 +388,7 @@ def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Cont
         here, there = traces[place], traces[1 - place]
         with column:
             st.markdown(f"`{transforms.expression(here.stack)}`")
-            with _box(max(len(traced.lines) for traced in traces), TALL // 2):
+            with _box(max(len(traced.lines) for traced in traces), 10, 340):
                 st.html(
                     f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
                     + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
