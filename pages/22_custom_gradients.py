@@ -32,15 +32,16 @@ for column, version, sources in zip(st.columns(2, gap="large"), custom_gradients
         st.subheader(version.capitalize(), anchor=False)
         panels.source(*sources)
 panels.answer(view.draw_curves(name), device, custom_gradients.curves, name)
+st.markdown(pair.why)
 st.markdown("**What `jax.test_util.check_grads` says**, which takes central differences:")
 panels.answer(view.draw_checks(name), device, custom_gradients.check_report, name)
 
 st.subheader("Live: a training through both", anchor=False)
 st.markdown(f"The same start, the same batches, the same rate. {pair.fails}")
 with st.expander("The loss and the step"):
-    panels.source(pair.loss, pair_training.PairTraining)
+    panels.source(pair.arguments, pair.loss, pair_training.loss_fn, pair_training.PairTraining)
 live(pair_training.PairTraining(name, batch_size), controls, view.draw_run(name), pace="100")
-panels.inside("custom", controls, "jit(grad(loss)), mended", pair_training.gradient_of_a_batch, name, "mended", batch_size)  # fmt: skip
+panels.stages("custom", controls, f"jit(grad({pair.mended.__name__}))", custom_gradients.gradient, name, "mended")  # fmt: skip
 
 st.subheader("A fixed point: unrolled and implicit", anchor=False)
 st.markdown(
@@ -71,15 +72,15 @@ panels.measure(
 st.subheader("What to notice", anchor=False)
 st.markdown(
     """
-- A rule changes the derivative and not the value: with `custom_jvp` and `custom_vjp` the function runs as it is written
-  unless it is differentiated.
+- A rule changes the derivative, not the value: where the naive value is wrong too, as for `log(1 + exp(x))`, the body has
+  to change.
 - `custom_jvp` serves both modes. `custom_vjp` serves the way back alone, and is for what has no meaning forwards, such as
   clipping what comes back.
-- In front of a `where`, make the argument harmless, not the result: 0 * NaN is NaN.
+- In front of a `where`, make the argument harmless, not the result: on the way back 0 * NaN is NaN.
 - A derivative that is wrong on purpose, clipped or straight through, can train well. `check_grads` refuses it, and should.
 - The memory of the unrolled derivative grows with the iterations, that of the implicit one does not. Its time need not be
   less: on the way back it iterates as well.
-- What is computed again costs flops. Where memory is the bottleneck, as often for large batches, it can even be faster.
+- What is computed again costs flops: measure whether the memory is worth them.
 """
 )
 st.subheader("Break it", anchor=False)

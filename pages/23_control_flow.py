@@ -18,6 +18,7 @@ from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.mistakes import MISTAKES
 from lib.ui import frame, panels
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, seed = controls.batch_size, controls.seed
@@ -26,10 +27,12 @@ series = recurrent.series(seed)
 st.subheader("Live: a recurrent network through scan", anchor=False)
 st.markdown(
     "The same cell at each time, its hidden state carried on: that is a `scan`. It learns to say the next number of a series, "
-    f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said."
+    f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said. Choose Python `for`: the losses go on "
+    f"as before, and {recurrent.WINDOW} copies of the cell are compiled."
 )
-live(recurrent.Recurrent(batch_size), controls, view.draw_run(series), pace="100")
-panels.source(recurrent.cell, recurrent.predict, recurrent.loss_fn, recurrent.go_on, label="The network")
+loop = ask("time_loop", "The loop over time", list(recurrent.PREDICTS), required=True)
+live(recurrent.Recurrent(batch_size, loop=loop), controls, view.draw_run(series), pace="100")
+panels.source(recurrent.cell, recurrent.PREDICTS[loop], recurrent.loss_fn, recurrent.go_on, label="The network")
 
 st.subheader("Each beside the Python that it replaces", anchor=False)
 view.pairs(controls)
@@ -63,13 +66,17 @@ with left:
 with right:
     panels.source(control_flow.power_scan, control_flow.power_fori_traced, control_flow.power_while)
 
-st.subheader("cond under vmap is select", anchor=False)
+st.subheader("cond under vmap", anchor=False)
 st.markdown(
-    "In a batch some examples go one way and some the other. So `vmap` computes **both** branches for all, and `select_n` takes "
-    "from each what it needs; what is new is set off. A branch that is not taken is fed with harmless numbers, its work is done."
+    "With a predicate for each example, `vmap` computes **both** branches for all, and `select_n` takes the results. In front "
+    "of each branch it selects between `x` and `stop_gradient(x)`, which are the same number: `sqrt(-1)` is computed, is NaN, "
+    "and is thrown away, and no derivative comes back from it. With `where` it does: 0 * NaN is NaN. With one predicate for "
+    "all, `cond` stays."
 )
 view.cond_under_vmap(controls)
-panels.inside("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
+panels.stages(
+    "control", controls, "jit(value_and_grad(loss_fn, argnums=1))", recurrent.network_and_windows, batch_size, loop
+)
 
 st.subheader("What to notice", anchor=False)
 st.markdown(
@@ -80,7 +87,7 @@ st.markdown(
 - `unroll=8` is in between: fewer turns, each longer. Sometimes it is faster; measure.
 - A Python loop of jitted steps pays one dispatch a step. For a small step that is nearly all of the time.
 - Backwards needs the numbers of each turn kept: `scan` makes room for them, `while_loop` cannot know for how many.
-- `cond` computes one branch, until `vmap` makes a `select` of it.
+- `cond` computes one branch, until `vmap` gives it a predicate for each example.
 """
 )
 st.subheader("Break it", anchor=False)

@@ -67,16 +67,37 @@ def test_what_can_be_differentiated_in_which_mode():
 # cond under vmap.
 
 
-def test_vmap_makes_a_select_of_cond_and_computes_both_branches():
-    programs = cond_and_vmap(8)
+def test_with_a_predicate_for_each_example_vmap_makes_a_select_of_cond_and_computes_both_branches():
+    programs = cond_and_vmap(8, "one for each example")
     one, batch = ([line.text for line in lines] for lines in (programs.one, programs.batch))
     assert any("= cond" in text for text in one) and not any("select_n" in text for text in one)
     assert any("select_n" in text for text in batch) and not any("= cond" in text for text in batch)
     assert sum("= sqrt" in text for text in batch) == 1
+    assert sum("= stop_gradient" in text for text in batch) == 2
     new = [text for text, mark in zip(batch, programs.marks, strict=True) if mark == "new"]
     assert any("select_n" in text for text in new)
+
+
+def test_with_one_predicate_for_all_vmap_keeps_cond():
+    batch = [line.text for line in cond_and_vmap(8, "one for all").batch]
+    assert any("= cond" in text for text in batch) and not any("select_n" in text for text in batch)
+
+
+def test_the_branch_not_taken_gets_the_number_itself_and_gives_no_derivative():
+    seen = []
+
+    def root(x):
+        jax.debug.callback(lambda value: seen.append(float(value)), x)
+        return jnp.sqrt(x)
+
     x = jnp.array([-1.0, 0.0, 4.0])
-    np.testing.assert_allclose(jax.vmap(control_flow.safe_sqrt_cond)(x), [0.0, 0.0, 2.0])
+    found = jax.vmap(lambda x: jax.lax.cond(x > 0, root, lambda x: 0.0 * x, x))(x)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(found, [0.0, 0.0, 2.0])
+    assert sorted(seen) == [-1.0, 0.0, 4.0]
+    by_cond, by_where = control_flow.gradients_of_branches().values()
+    assert list(by_cond.values()) == ["0", "0", "0.25"]
+    assert list(by_where.values()) == ["nan", "nan", "0.25"]
 
 
 # Training by loops.
@@ -132,16 +153,26 @@ def test_the_programs_that_are_compared_compute_the_same():
 # The recurrent network.
 
 
-def test_scan_reads_a_series_as_a_loop_in_numpy_does():
+@pytest.mark.parametrize("loop", recurrent.PREDICTS)
+def test_each_loop_reads_a_series_as_one_in_numpy_does(loop):
     params = jax.device_get(recurrent.Recurrent(1).init(jax.random.key(2), ()).params)
     xs = recurrent.series(1)[:20]
     hidden, expected = np.zeros(16, np.float32), []
     for x in xs:
         hidden = np.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
         expected.append(params["v"] @ hidden + params["c"])
-    state, preds = recurrent.predict(params, xs)
+    state, preds = recurrent.PREDICTS[loop](params, xs)
     np.testing.assert_allclose(preds, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(state, hidden, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_goes_on_with_another_loop_over_time():
+    problems = [recurrent.Recurrent(4, loop=loop) for loop in recurrent.PREDICTS]
+    assert len({problem.lineage for problem in problems}) == 1
+    data = recurrent.series(0)
+    state = problems[0].init(jax.random.key(0), data)
+    losses = [float(problem.step(state, data, 0.03)[1]["loss"]) for problem in problems]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
 def test_going_on_reads_what_it_has_said():
@@ -149,7 +180,7 @@ def test_going_on_reads_what_it_has_said():
     xs = jnp.asarray(recurrent.series(1)[:10])
     said = recurrent.go_on(params, xs, 4)
     for step in range(4):
-        preds = recurrent.predict(params, jnp.concatenate([xs, said[:step]]))[1]
+        preds = recurrent.by_scan_over_time(params, jnp.concatenate([xs, said[:step]]))[1]
         np.testing.assert_allclose(said[step], preds[-1], rtol=1e-4, atol=1e-6)
 
 

@@ -93,6 +93,8 @@ SETTINGS: dict[str, Setting] = {
     "custom_gradients_pair": Setting("custom_gradients", "selectbox"),
     # control_flow
     "control_flow_pair": Setting("control_flow", "segmented_control", "cond"),
+    "time_loop": Setting("control_flow", "segmented_control", "scan"),
+    "predicate": Setting("control_flow", "segmented_control", "one for each example"),
     # multi_device
     "batch_axes": Setting("multi_device", "selectbox"),
     "hidden_axis": Setting("multi_device", "selectbox"),

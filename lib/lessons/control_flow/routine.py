@@ -21,15 +21,12 @@ def safe_sqrt_cond(x):
     return lax.cond(x > 0, jnp.sqrt, lambda x: 0.0 * x, x)
 
 
-ACTIVATIONS = (jnp.tanh, jax.nn.relu, jnp.sin)
-
-
 def activation_python(place, x):
-    return ACTIVATIONS[place](x)
+    return (jnp.tanh, jax.nn.relu, jnp.sin)[place](x)
 
 
 def activation_switch(place, x):
-    return lax.switch(place, ACTIVATIONS, x)
+    return lax.switch(place, (jnp.tanh, jax.nn.relu, jnp.sin), x)
 
 
 def running_mean_python(xs):
@@ -101,7 +98,7 @@ REPLACEMENTS: dict[str, Replacement] = {
     ),
     "switch": Replacement(
         activation_python, activation_switch, (np.int32(2), np.float32(0.5)), (INTEGER,),
-        "A list needs a number, and the tracer has none yet. `switch` takes a list of functions and a traced index, which it "
+        "A tuple needs a number, and the tracer has none yet. `switch` takes functions and a traced index, which it "
         "clamps to those there are.",
     ),
     "while_loop": Replacement(
@@ -208,4 +205,25 @@ def differentiation_report() -> dict[str, dict[str, str]]:
                 report[name][mode] = f"{transform(fun)(2.0):.6g}"
             except ValueError as error:
                 report[name][mode] = f"ValueError: {error}"
+    return report
+
+
+# cond under vmap.
+
+
+def sqrt_or_zero(predicate, x):
+    return lax.cond(predicate, jnp.sqrt, lambda x: 0.0 * x, x)
+
+
+def sqrt_or_zero_where(predicate, x):
+    return jnp.where(predicate, jnp.sqrt(x), 0.0 * x)
+
+
+def gradients_of_branches() -> dict[str, dict[str, str]]:
+    """The derivative with respect to x by `cond` and by `where`, for a batch with a predicate for each example."""
+    x = jnp.array([-1.0, 0.0, 4.0])
+    report = {}
+    for name, fun in {"vmap(grad(cond))": sqrt_or_zero, "vmap(grad(where))": sqrt_or_zero_where}.items():
+        slopes = jax.vmap(jax.grad(fun, argnums=1))(x > 0, x)
+        report[name] = {f"x = {at:g}": f"{slope:g}" for at, slope in zip(x.tolist(), slopes.tolist(), strict=True)}
     return report

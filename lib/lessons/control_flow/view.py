@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.control_flow.measure import TURNS, JaxprDiff, cond_and_vmap
+from lib.lessons.control_flow.measure import PREDICATES, TURNS, JaxprDiff, cond_and_vmap
 from lib.lessons.control_flow.recurrent import AHEAD, LOOPS, SEEN
 from lib.lessons.control_flow.routine import (
     DIFFERENTIABLE,
@@ -18,6 +18,7 @@ from lib.lessons.control_flow.routine import (
     REPLACEMENTS,
     PairReport,
     differentiation_report,
+    gradients_of_branches,
     pair_report,
 )
 from lib.live.measurement import Records
@@ -200,15 +201,26 @@ def _draw_derivatives(report: dict[str, dict[str, str]]) -> None:
 
 
 def cond_under_vmap(controls: Controls) -> None:
-    """The program of `cond` for one example and for a batch."""
-    panels.answer(_draw_programs, controls.device, cond_and_vmap, controls.batch_size)
+    """The program of `cond` for one example and for a batch, and what comes back through its branches."""
+    predicate = ask("predicate", "Predicate", list(PREDICATES), required=True)
+    heading = f"vmap(f, in_axes={PREDICATES[predicate]})"
+    panels.answer(partial(_draw_programs, heading), controls.device, cond_and_vmap, controls.batch_size, predicate)
+    panels.answer(_draw_branches, controls.device, gradients_of_branches)
 
 
-def _draw_programs(programs: JaxprDiff) -> None:
+def _draw_programs(heading: str, programs: JaxprDiff) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
         st.markdown("**`f`**: one example, one branch")
         st.html(jaxpr_html(programs.one, [""] * len(programs.one), sources=False))
     with batch:
-        st.markdown("**`vmap(f)`**: both branches, and `select_n`")
+        st.markdown(f"**`{heading}`**: what is new is set off")
         st.html(jaxpr_html(programs.batch, [mark if mark == "new" else "" for mark in programs.marks], sources=False))
+
+
+def _draw_branches(report: dict[str, dict[str, str]]) -> None:
+    columns = next(iter(report.values()))
+    st.dataframe(
+        {"derivative": list(report)} | {head: [row[head] for row in report.values()] for head in columns},
+        hide_index=True,
+    )

@@ -14,9 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FEW = 8
-"""Iterations of the unrolled version in the pair."""
-
 
 def kepler_step(params, x):
     """One iteration towards the place on the orbit."""
@@ -79,8 +76,9 @@ def solver(step, iterations, tolerance):
 
 
 def kepler_unrolled(eccentricity, m=0.1):
-    """The place on the orbit after a few iterations."""
-    return unrolled(kepler_step, FEW)((eccentricity, m), m)
+    """The place on the orbit, after enough iterations."""
+    solve = unrolled(kepler_step, iterations=100)
+    return solve((eccentricity, m), m)
 
 
 def kepler_implicit(eccentricity, m=0.1):

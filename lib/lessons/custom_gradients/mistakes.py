@@ -139,7 +139,7 @@ MISTAKES: dict[str, Mistake] = {
     "while_loop in reverse": Mistake(
         while_loop_in_reverse, scan_in_reverse, ValueError,
         "The way back would have to keep every iteration, and nobody knows how many there will be. Give a bound with "
-        "`scan`, or a rule of your own, as for the fixed point above.",
+        "`scan`, or a rule of your own: see the panel Fixed point.",
     ),
     "a rule that forgets the cotangent": Mistake(
         rule_that_forgets_the_cotangent, rule_that_multiplies_by_it, None,
