@@ -95,6 +95,9 @@ def test_the_branch_not_taken_gets_the_number_itself_and_gives_no_derivative():
     jax.effects_barrier()
     np.testing.assert_array_equal(found, [0.0, 0.0, 2.0])
     assert sorted(seen) == [-1.0, 0.0, 4.0]
+    assert np.isnan(jnp.sqrt(x)[0])
+    slopes = jax.vmap(jax.grad(control_flow.sqrt_or_zero, argnums=1))(x > 0, x)
+    np.testing.assert_array_equal(slopes, [0, 0, 0.25])
     by_cond, by_where = control_flow.gradients_of_branches().values()
     assert list(by_cond.values()) == ["0", "0", "0.25"]
     assert list(by_where.values()) == ["nan", "nan", "0.25"]
@@ -180,7 +183,7 @@ def test_going_on_reads_what_it_has_said():
     xs = jnp.asarray(recurrent.series(1)[:10])
     said = recurrent.go_on(params, xs, 4)
     for step in range(4):
-        preds = recurrent.by_scan_over_time(params, jnp.concatenate([xs, said[:step]]))[1]
+        preds = recurrent.predict_by_scan(params, jnp.concatenate([xs, said[:step]]))[1]
         np.testing.assert_allclose(said[step], preds[-1], rtol=1e-4, atol=1e-6)
 
 
@@ -196,19 +199,50 @@ def test_the_recurrent_network_learns_the_series_at_the_default_settings():
 # The page.
 
 
-def test_the_page_trains_races_and_shows_every_pair():
+@pytest.mark.parametrize("name", REPLACEMENTS)
+def test_each_pair_shows_what_jit_makes_of_the_python_and_what_the_code_prints(name):
+    app = show(open_page("control_flow"), "control_flow", "if, for, while")
+    app.session_state["control_flow_pair"] = name
+    settle(app.run())
+    assert any(text.value == REPLACEMENTS[name].about for text in app.markdown)
+    texts = [code.value for code in app.code]
+    report = pair_report(name)
+    assert any(text.startswith(report.error) and report.text in text for text in texts)
+    assert printed(code_of.pair(name)) in texts
+
+
+def test_the_run_goes_on_when_another_loop_is_chosen_and_its_code_is_shown():
     app = open_page("control_flow")
-    assert sum("= cond" in element.proto.body for element in app.get("html")) == 1
-    for name in REPLACEMENTS:
-        app.session_state["control_flow_pair"] = name
-        settle(app.run())
-        assert any(text.value == REPLACEMENTS[name].about for text in app.markdown)
     press(app, "Step")
     run_until(app, lambda shown: shown["Step"] == "1")
-    assert float(numbers(app)["Loss"]) > 0
-    settle(next(button for button in app.button if button.key == "race_measure").click().run())
-    for _ in range(200):
-        if any("Taken at" in caption.value for caption in app.caption):
-            break
-        app.run()
+    app.session_state["time_loop"] = "Python for"
+    settle(app.run())
+    assert numbers(app)["Step"] == "1" and float(numbers(app)["Loss"]) > 0
+    assert any(code_of.line("Python for") in element.proto.body for element in app.get("html"))
+    show(app, "control_flow", "Code")
+    assert code_of.snippet("Python for", 32) in [code.value for code in app.code]
+
+
+def test_the_predicate_decides_what_becomes_of_cond_on_the_page():
+    app = show(open_page("control_flow"), "control_flow", "Under vmap")
+
+    def programs_with(word):
+        return sum(word in element.proto.body for element in app.get("html"))
+
+    assert (programs_with("= cond"), programs_with("select_n")) == (1, 1)
+    assert app.dataframe[0].value.to_numpy().tolist() == [["cond", "0", "0", "0.25"], ["where", "nan", "nan", "0.25"]]
+    app.session_state["predicate"] = "one for all"
+    settle(app.run())
+    assert (programs_with("= cond"), programs_with("select_n")) == (2, 0)
+
+
+def test_the_race_ends_in_words(own_measurements):
+    app = show(open_page("control_flow"), "control_flow", "Training race")
+    press(app, "Measure")
+    eventually_on(app, lambda: any("Taken at" in caption.value for caption in app.caption))
     assert any("Times as fast as the Python loop" in text.value for text in app.markdown)
+
+
+@pytest.mark.parametrize("panel", ["Code", "Derivatives", "Timings", "Inside", "Notice", "Break it"])
+def test_each_panel_is_shown_without_an_exception(panel):
+    show(open_page("control_flow"), "control_flow", panel)

@@ -20,6 +20,7 @@ from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
 
 LENGTH = 4096
+UNITS = 16
 WINDOW = 32
 """Numbers of the series that an example is made of."""
 SEEN, AHEAD = 32, 64
@@ -27,25 +28,25 @@ SEEN, AHEAD = 32, 64
 
 
 def cell(params, hidden: Float[Array, " units"], x: Float[Array, ""]):
-    """One turn: the new hidden state, and what is expected next."""
+    """One turn: the new hidden state, and the prediction of the next number."""
     hidden = jnp.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
     return hidden, params["v"] @ hidden + params["c"]
 
 
-def by_scan_over_time(params, xs: Float[Array, " time"]):
-    """Reads a series: one copy of the cell, its state carried on."""
+def predict_by_scan(params, xs: Float[Array, " time"]):
+    """Reads a series from the left: the program has one copy of the cell."""
     hidden = jnp.zeros(params["b"].shape)
     return lax.scan(partial(cell, params), hidden, xs)
 
 
-def by_eights(params, xs: Float[Array, " time"]):
-    """The same with eight copies of the cell in a turn."""
+def predict_by_scan_unroll_8(params, xs: Float[Array, " time"]):
+    """The same with eight copies of the cell: fewer turns, each longer."""
     hidden = jnp.zeros(params["b"].shape)
     return lax.scan(partial(cell, params), hidden, xs, unroll=8)
 
 
-def by_python_for(params, xs: Float[Array, " time"]):
-    """The same with a copy of the cell for each number."""
+def predict_by_for(params, xs: Float[Array, " time"]):
+    """The same with a copy of the cell for each number: unrolled."""
     hidden, preds = jnp.zeros(params["b"].shape), []
     for x in xs:
         hidden, pred = cell(params, hidden, x)
@@ -54,9 +55,9 @@ def by_python_for(params, xs: Float[Array, " time"]):
 
 
 PREDICTS: dict[str, Callable[..., Any]] = {
-    "scan": by_scan_over_time,
-    "scan, unroll=8": by_eights,
-    "Python for": by_python_for,
+    "scan": predict_by_scan,
+    "scan, unroll=8": predict_by_scan_unroll_8,
+    "Python for": predict_by_for,
 }
 
 
@@ -67,8 +68,8 @@ def loss_fn(predict, params, windows: Float[Array, "batch time"]):
 
 
 def go_on(params, xs, num_steps: int):
-    """Reads `xs`, then reads what it has expected itself."""
-    hidden, preds = by_scan_over_time(params, xs)
+    """Reads `xs`, then reads its own predictions."""
+    hidden, preds = predict_by_scan(params, xs)
 
     def body(carry, _):
         hidden, x = carry
@@ -104,11 +105,11 @@ class Recurrent:
     """The recurrent network, trained with Adam on windows of a series.
 
     Attributes:
-        loop: of `PREDICTS`. All compute the same, so that a run goes on when another one is chosen.
+        loop: one of `PREDICTS`. All compute the same, so a run goes on when another one is chosen.
     """
 
     batch_size: int
-    units: int = 16
+    units: int = UNITS
     loop: str = "scan"
 
     @property
@@ -126,7 +127,7 @@ class Recurrent:
         places = state.step * self.batch_size + jnp.arange(self.batch_size)
         starts = places * 37 % (LENGTH - WINDOW)  # all over the series, each once in a long while
         windows = data[starts[:, None] + jnp.arange(WINDOW + 1)]
-        loss, grads = jax.value_and_grad(loss_fn, argnums=1)(PREDICTS[self.loop], state.params, windows)
+        loss, grads = jax.value_and_grad(partial(loss_fn, PREDICTS[self.loop]))(state.params, windows)
         directions, opt_state = OPTIMIZERS["Adam"].update(grads, state.opt_state)
         params = optax.apply_updates(state.params, jax.tree.map(lambda d: -learning_rate * d, directions))
         return TrainState(params, opt_state, state.key, state.step + 1), {"loss": loss}
@@ -186,6 +187,6 @@ def small_network(batch_size: int, seed: int) -> tuple[Any, tuple[np.ndarray, np
 
 def network_and_windows(batch_size: int, loop: str) -> Made:
     """The loss of the recurrent network with its gradient, and arrays to call it with."""
-    params = init_params(jax.random.key(0), 16)
+    params = init_params(jax.random.key(0), UNITS)
     windows = np.zeros((batch_size, WINDOW + 1), np.float32)
-    return partial(jax.value_and_grad(loss_fn, argnums=1), PREDICTS[loop]), (params, windows)
+    return jax.value_and_grad(partial(loss_fn, PREDICTS[loop])), (params, windows)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array
 
 
 def safe_sqrt_python(x):
@@ -93,28 +94,28 @@ BOOL, INTEGER = jax.errors.TracerBoolConversionError, jax.errors.TracerIntegerCo
 REPLACEMENTS: dict[str, Replacement] = {
     "cond": Replacement(
         safe_sqrt_python, safe_sqrt_cond, (np.float32(2.0),), (BOOL,),
-        "`if` asks the tracer whether it is true, and a tracer stands for every number there is. `cond` puts both branches "
-        "into the program, and the program takes one when it runs. Both must give the same shapes and dtypes.",
+        "`if` needs True or False while JAX traces, and a tracer has no value. `cond` puts both branches into the program, "
+        "which takes one of them when it runs. Both must give the same shapes and dtypes.",
     ),
     "switch": Replacement(
         activation_python, activation_switch, (np.int32(2), np.float32(0.5)), (INTEGER,),
-        "A tuple needs a number, and the tracer has none yet. `switch` takes functions and a traced index, which it "
-        "clamps to those there are.",
+        "An index into a tuple must be a number while JAX traces, and a tracer has no value. `switch` takes functions and "
+        "a traced index; an index out of range is clamped.",
     ),
     "while_loop": Replacement(
         newton_python, newton_while, (np.float32(2.0),), (BOOL,),
-        "How often the loop turns depends on the numbers, which are not there yet. `while_loop` tests inside the program. "
-        "What is carried must keep its shape and dtype.",
+        "The number of turns depends on values, which a tracer does not have. `while_loop` tests its condition inside the "
+        "program. The carry must keep its shape and dtype.",
     ),
     "fori_loop": Replacement(
         compound_python, compound_fori, (np.int32(10), np.float32(0.05)), (INTEGER,),
-        "`range` needs a number. With a static bound the Python loop would be unrolled, and every bound compiled anew; "
-        "`fori_loop` takes a traced one.",
+        "`range` needs a number while JAX traces. A static bound would unroll the loop, and another bound would compile "
+        "another program. `fori_loop` takes a traced bound.",
     ),
     "scan": Replacement(
         running_mean_python, running_mean_scan, (np.arange(50, dtype=np.float32),), (),
-        "The length of an array is known while tracing, so this one compiles: unrolled, one copy of the body for each "
-        "element. `scan` keeps one copy, carries a state through it and stacks what each turn gives.",
+        "The length of an array is known while JAX traces, so this loop compiles: unrolled, with a copy of the body for "
+        "each element. `scan` keeps one copy, carries a value from turn to turn and stacks the results.",
     ),
 }  # fmt: skip
 
@@ -220,10 +221,15 @@ def sqrt_or_zero_where(predicate, x):
 
 
 def gradients_of_branches() -> dict[str, dict[str, str]]:
-    """The derivative with respect to x by `cond` and by `where`, for a batch with a predicate for each example."""
+    """The derivative with respect to x through `cond` and through `where`, of a batch with a predicate `x > 0` for each
+    example."""
     x = jnp.array([-1.0, 0.0, 4.0])
     report = {}
-    for name, fun in {"vmap(grad(cond))": sqrt_or_zero, "vmap(grad(where))": sqrt_or_zero_where}.items():
-        slopes = jax.vmap(jax.grad(fun, argnums=1))(x > 0, x)
+    for name, fun in {"cond": sqrt_or_zero, "where": sqrt_or_zero_where}.items():
+
+        def total(x: Array, fun: Callable = fun) -> Array:
+            return jax.vmap(fun)(x > 0, x).sum()
+
+        slopes = jax.grad(total)(x)
         report[name] = {f"x = {at:g}": f"{slope:g}" for at, slope in zip(x.tolist(), slopes.tolist(), strict=True)}
     return report
