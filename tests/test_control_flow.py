@@ -5,13 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import train_steps
+from test_first_pages import show
+from test_gradient_and_tree_pages import measured
 from test_pages import numbers, open_page, press, run_until, settle
 
 from lib.lessons.control_flow import recurrent
 from lib.lessons.control_flow import routine as control_flow
+from lib.lessons.control_flow import snippet as code_of
 from lib.lessons.control_flow.measure import TURNS, cond_and_vmap, length_sweep, training_race
 from lib.lessons.control_flow.routine import DIFFERENTIABLE, REPLACEMENTS, differentiation_report, pair_report
 from lib.measure.timing import records_of
+from lib.routines.snippets import printed
 
 CPU = jax.devices()[0]
 
@@ -238,9 +242,7 @@ def test_the_predicate_decides_what_becomes_of_cond_on_the_page():
 
 def test_the_race_ends_in_words(own_measurements):
     app = show(open_page("control_flow"), "control_flow", "Training race")
-    press(app, "Measure")
-    eventually_on(app, lambda: any("Taken at" in caption.value for caption in app.caption))
-    assert any("Times as fast as the Python loop" in text.value for text in app.markdown)
+    assert "Times as fast as the Python loop" in measured(app, "race_measure")
 
 
 @pytest.mark.parametrize("panel", ["Code", "Derivatives", "Timings", "Inside", "Notice", "Break it"])

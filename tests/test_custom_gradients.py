@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from support import train_steps
+from test_first_pages import show
+from test_gradient_and_tree_pages import measured
+from test_pages import numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.custom_gradients import fixed_points
 from lib.lessons.custom_gradients import measure as gradient_memory
+from lib.lessons.custom_gradients import snippet as code_of
+from lib.lessons.custom_gradients.mistakes import MISTAKES
 from lib.lessons.custom_gradients.pair_training import PairTraining, pair_data
 from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, curves, gradient, gradient_clipper
 from lib.measure.timing import records_of
@@ -237,3 +242,65 @@ def test_checkpoint_needs_less_memory_for_the_same_gradient():
     for other in made[1:]:
         for a, b in zip(made[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+# The page.
+
+
+def shown_page(panel=None, name=SIGMOID):
+    app = pick(open_page("custom_gradients"), "Pair", name)
+    return app if panel is None else show(app, "custom_gradients", panel)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_goes_on_and_says_at_which_step_the_naive_version_broke(name):
+    app = shown_page(name=name)
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > 40)
+    press(app, "Pause")
+    run_until(app, lambda shown: "paused" in shown["Status"])
+    settle(app.run())
+    shown = numbers(app)
+    state, metrics = trained(name, 32, 40)
+    broken_at = int(state.opt_state["broken_at"])
+    assert shown["NaN at step"] == (str(broken_at) if broken_at else "–")
+    assert (shown["Naive loss"] == "–") == (broken_at > 0)
+    assert float(shown["Loss"]) <= metrics["loss"][0]
+
+
+@pytest.mark.parametrize("panel", ["Code", "Curves", "Inside", "Notice", "Break it"])
+@pytest.mark.parametrize("name", [SIGMOID, FIXED])
+def test_each_panel_is_shown_for_the_pair(panel, name):
+    app = shown_page(panel, name)
+    texts = [element.value for element in [*app.markdown, *app.code]]
+    if panel == "Code":
+        assert code_of.snippet(name) in texts
+    if panel == "Curves":
+        assert f"{PAIRS[name].why} {PAIRS[name].fails}" in texts
+        table = app.dataframe[0].value
+        assert table["gradient, naive"].tolist() == [row["grad naive"] for row in check_report(name)]
+    if panel == "Inside":
+        assert any(f"jax.grad({PAIRS[name].mended.__name__})" in text for text in texts)
+
+
+def test_every_mistake_on_the_page_shows_its_error_and_its_explanation():
+    app = shown_page("Break it")
+    for name, mistake in MISTAKES.items():
+        press(pick(app, "Mistake", name), "Break it")
+        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
+        assert any(expected in text.value for text in app.markdown)
+        assert app.info[0].value == mistake.explanation
+
+
+@pytest.mark.parametrize(
+    ("panel", "key", "words"),
+    [
+        ("Fixed point", "fixed_point_measure", "unrolled takes"),
+        ("Checkpoint", "checkpoint_measure", "all kept takes"),
+        ("Timings", "pair_measure", "naive one."),
+    ],
+)
+def test_a_measurement_ends_in_words(panel, key, words, own_measurements):
+    text = measured(shown_page(panel), key)
+    assert words in text or "not distinguishable" in text

@@ -1,11 +1,9 @@
-"""What the pages on pytrees and on custom gradients show, beyond what every page shows."""
+"""What the page on pytrees shows, beyond what every page shows."""
 
 import time
 
 import pytest
-from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
-
-from lib.lessons.custom_gradients.routine import PAIRS
+from test_pages import TIMEOUT_S, open_page, pick, press, settle
 
 
 def shown(app) -> str:
@@ -54,7 +52,7 @@ def test_the_checker_refuses_one_way_on_the_page():
     assert "KeyReuseError" in shown(app) and "Two steps taken" in shown(app)
 
 
-@pytest.mark.parametrize("stem", ["pytrees", "custom_gradients"])
+@pytest.mark.parametrize("stem", ["pytrees"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
     app = open_page(stem)
     for mistake in next(box for box in app.selectbox if box.label == "Mistake").options:
@@ -65,25 +63,10 @@ def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
         assert app.info
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_a_pair_runs_on_and_what_breaks_is_told(name: str):
-    app = pick(open_page("custom_gradients"), "Pair", name)
-    press(app, "Run")
-    run_until(app, lambda now: int(now["Step"].replace(",", "")) > 40)
-    press(app, "Pause")
-    run_until(app, lambda now: "paused" in now["Status"])
-    settle(app.run())
-    fails = list(PAIRS).index(name) < 4
-    assert any("infinite or NaN" in warning.value for warning in app.warning) == fails
-    assert float(numbers(app)["Loss"]) >= 0
-
-
 @pytest.mark.parametrize(
     ("stem", "key", "words"),
     [
         ("pytrees", "updates_measure", "`tree.map` takes"),
-        ("custom_gradients", "fixed_point_measure", "unrolled takes"),
-        ("custom_gradients", "checkpoint_measure", "all kept takes"),
     ],
 )
 def test_a_measurement_ends_in_words(stem: str, key: str, words: str, own_measurements):

@@ -51,8 +51,8 @@ def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
             lines["network"] = (t[SEEN:], np.clip(snapshot.picture["ahead"], -2, 2))
         colors = {"series": SERIES[7], "network": TEST}
         return [
-            charts.lines("It continues the series by itself", "time", "value", colors, lines),
-            charts.fan("Loss of the next number", "mean squared error", snapshot, log=True),
+            charts.lines("It continues the series by itself", "time", "value", colors, lines, width=0.5),
+            charts.fan("Loss of the next number", "mean squared error", snapshot, True, width=0.5),
         ]
 
     return draw

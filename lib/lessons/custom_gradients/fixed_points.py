@@ -22,9 +22,9 @@ def kepler_step(params, x):
 
 
 def unrolled(step, iterations):
-    """So many iterations one after the other.
+    """So many iterations, one after the other.
 
-    The way back needs each of them, so all are kept.
+    Reverse mode needs each of them, so all are stored.
     """
 
     def solve(params, x):
@@ -36,8 +36,7 @@ def unrolled(step, iterations):
 def solver(step, iterations, tolerance):
     """Iterates until nothing changes.
 
-    The way back needs the fixed point, not the way there.
-    From x = step(params, x) follows
+    Reverse mode needs the fixed point alone. From x = step(params, x) follows
     dx = (1 - ∂step/∂x)⁻¹ ∂step/∂params dparams.
     The inverse of a cotangent is a fixed point again:
     w = cotangent + w ∂step/∂x.

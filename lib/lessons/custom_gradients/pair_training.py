@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -89,7 +89,7 @@ class PairTraining:
         batch = tuple(part[rows] for part in data)
         params, losses = {}, {}
         for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
-            grads = jax.grad(loss_fn, argnums=2)(pair, fun, state.params[version], batch)
+            grads = jax.grad(partial(loss_fn, pair, fun))(state.params[version], batch)
             params[version] = sgd(state.params[version], grads / self.batch_size, learning_rate)
             losses[version] = loss_fn(pair, fun, params[version], data) / EXAMPLES
         before = state.opt_state
@@ -107,4 +107,4 @@ class PairTraining:
         for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
             x = pair.arguments(state.params[version], *data)[0]
             picture |= {f"x {version}": x, f"df {version}": jax.vmap(jax.grad(fun))(x)}
-        return Observed(metrics={}, picture={**picture, **state.params})
+        return Observed(metrics={}, picture=picture)

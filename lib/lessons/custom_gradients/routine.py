@@ -21,9 +21,9 @@ GRID = 241
 
 
 def sigmoid_naive(x):
-    """Right everywhere.
+    """Its value is right everywhere.
 
-    But where exp(-x) is infinite, its derivative is 0 * inf.
+    Where exp(-x) is infinite, its derivative is 0 * inf.
     """
     return 1 / (1 + jnp.exp(-x))
 
@@ -38,7 +38,7 @@ def sigmoid(x):
 def sigmoid_jvp(primals, tangents):
     """The derivative by a formula.
 
-    `x_dot` is what x moves by, the result what y moves by.
+    `x_dot` is the tangent of x, the second result that of y.
     """
     (x,), (x_dot,) = primals, tangents
     y = sigmoid(x)
@@ -79,8 +79,8 @@ def log1pexp_jvp(primals, tangents):
 def xlogx_naive(x):
     """Right as a number, and NaN as a derivative.
 
-    Backwards a 0 goes into the branch not taken, and
-    0 * NaN is NaN.
+    In reverse mode a 0 goes into the branch not taken,
+    and 0 * NaN is NaN.
     """
     return jnp.where(x > 0, x * jnp.log(x), 0.0)
 
@@ -103,7 +103,7 @@ def power(x):
 
 
 def gradient_clipper(limit):
-    """The identity, but for what comes back through it."""
+    """The identity, whose cotangent is clipped."""
 
     @jax.custom_vjp
     def clip_gradient(x):
@@ -121,7 +121,10 @@ def gradient_clipper(limit):
 
 
 def clipped_power(x):
-    """The same number, but at most ±1 comes back."""
+    """The same value; the cotangent of x**4 is clipped.
+
+    It is the derivative 4 * x**3, and becomes at most 1.
+    """
     return power(gradient_clipper(limit=1.0)(x))
 
 
@@ -135,13 +138,13 @@ def rounded(x):
 
 @jax.custom_jvp
 def straight_through(x):
-    """Rounds on the way there."""
+    """The value is rounded."""
     return jnp.round(x)
 
 
 @straight_through.defjvp
 def straight_through_jvp(primals, tangents):
-    """On the way back, as if it had done nothing."""
+    """The derivative is that of the identity."""
     (x,), (x_dot,) = primals, tangents
     return straight_through(x), x_dot
 
@@ -231,7 +234,7 @@ PAIRS: dict[str, Pair] = {
         unit_arguments, squared_errors, 10.0, (0.3, 0.0), (-0.3, 0.0),
         "Below -88.7 `exp(-x)` is infinite. 1 / inf is 0, which is right; the derivative multiplies 0 by inf, which is NaN. "
         "From -88.7 to -44.4 it is 0 instead of a tiny number: `(1 + exp(-x))**2` has overflowed.",
-        "One input is missing and was written as -999. Its NaN is in the sum of the batch, and then in the parameters.",
+        "One input is missing and was written as -999. Its NaN gets into the sum over the batch, and then into the parameters.",
     ),
     "log(1 + exp(x)): an overflow": Pair(
         r"f(x) = \log(1 + e^x)", log1pexp_naive, log1pexp,
@@ -245,31 +248,31 @@ PAIRS: dict[str, Pair] = {
         r"f(x) = x \log x \text{ for } x > 0,\ 0 \text{ otherwise}", xlogx_naive, xlogx,
         ((xlogx_naive,), (xlogx,)), (-1.0, 2.1), (-0.5, 0.5, 1.5),
         unit_arguments, squared_errors, 1.0, (1.0, 0.0), (1.5, 0.3),
-        "A 0 goes back into the branch not taken and meets `log(x)`: NaN below 0, -inf at 0. 0 * NaN and 0 * inf are NaN. "
-        "Here no rule is needed, only a harmless argument.",
-        "One example with x ≤ 0 in the batch, and its NaN is in the sum.",
+        "In reverse mode a 0 goes into the branch not taken and is multiplied by `log(x)`: NaN below 0, -inf at 0. 0 * NaN and "
+        "0 * inf are NaN. No rule is needed, only a safe argument.",
+        "One example with x ≤ 0 in the batch makes the sum of the gradients NaN.",
     ),
     "clipping what comes back": Pair(
         "f(x) = x^4", power, clipped_power,
         ((power,), (gradient_clipper, clipped_power)), (-2.0, 2.0), (1.5, 0.5, 0.3),
         residual_arguments, sum_of_values, 1.0, (0.0, 0.0, 0.0), (3.0, -4.0, 2.0),
-        "Far out, 4x³ is large. The clipper lets at most 1 through, and keeps the sign.",
+        "Far from 0 the derivative 4x³ is large. The rule clips it to the range from -1 to 1.",
         "Residuals of 5 have a derivative of 500: each step overshoots farther than the one before.", False,
     ),
     "rounding, straight through": Pair(
         r"f(x) = \mathrm{round}(x)", rounded, straight_through,
         ((rounded,), (straight_through, straight_through_jvp)), (-3.4, 3.4), (1.7, 0.3, -1.2),
         weight_arguments, squared_errors_of_weights, 1.0, (0.2, 0.2, 0.2), (2.0, -3.0, 1.0),
-        "Steps are flat, so the derivative is 0. The rule passes on what comes back, as if nothing had been rounded.",
+        "The function is flat between its steps, so the derivative is 0. The rule takes the derivative of the identity.",
         "No error and no NaN: every gradient is 0, and the loss stays where it is.", False,
     ),
     "a fixed point: unrolled, implicit": Pair(
         r"E = M + x \sin E \text{ at } M = 0.1", kepler_unrolled, kepler_implicit,
         ((kepler_step, unrolled, kepler_unrolled), (kepler_step, solver, kepler_implicit)), (0.0, 0.95), (0.9, 0.5, 0.2),
         orbit_arguments, squared_errors, 0.0, (0.3,), (0.9,),
-        "Both give the same value and the same derivative. The unrolled way keeps all 100 iterations for the way back, the "
-        "implicit one only the fixed point: the panel Fixed point measures both.",
-        "Nothing fails: both learn the same orbit. They differ in memory, see the panel Fixed point.",
+        "Both give the same value and the same derivative. Unrolled, reverse mode stores all 100 iterations; implicit, it "
+        "stores the fixed point alone.",
+        "Nothing fails: both learn the same orbit. They differ in memory: see the panel Fixed point.",
     ),
 }  # fmt: skip
 VERSIONS = ("naive", "mended")

@@ -29,5 +29,12 @@ for f in ({pair.naive.__name__}, {pair.mended.__name__}):
 """
 
 
+def line(name: str) -> str:
+    """What the live run calls at each step, for both functions of a pair."""
+    pair = PAIRS[name]
+    return f"jax.jit(jax.grad(partial(loss_fn, pair, f)))  # f: {pair.naive.__name__}, {pair.mended.__name__}"
+
+
 def examples() -> dict[str, str]:
+    """The code of every pair."""
     return {name: snippet(name) for name in PAIRS}
