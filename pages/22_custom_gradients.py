@@ -41,8 +41,9 @@ live(
 
 def code() -> None:
     functions, loss = st.columns(2, gap="large")
+    text = snippet(name)
     with functions:
-        panels.snippet(snippet(name), controls)
+        panels.snippet(text, controls, height=720 if text.count("\n") > 26 else None)
     with loss:
         st.markdown("The live run takes the gradient of this loss, through both functions.")
         st.code(source(pair.arguments, pair.loss, pair_training.loss_fn), wrap_lines=True)

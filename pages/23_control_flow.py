@@ -33,19 +33,14 @@ live(problem, controls, view.draw_run(recurrent.series(controls.seed)), code=lin
 
 
 def code() -> None:
-    whole, ahead = st.columns(2, gap="large")
-    with whole:
-        panels.snippet(snippet(loop, controls.batch_size), controls)
-    with ahead:
-        st.markdown("The picture: a second `scan` carries the hidden state and the last prediction.")
-        st.code(source(recurrent.go_on), wrap_lines=True)
+    panels.snippet(snippet(loop, controls.batch_size), controls, beside=True, height=900)
 
 
 def race() -> None:
     st.markdown("A small network, trained by three loops over its steps, in turns.")
-    python, rolled = st.columns(2, gap="medium")
-    python.code(source(recurrent.by_python, recurrent.by_fori_loop), wrap_lines=True)
-    rolled.code(source(recurrent.by_scan), wrap_lines=True)
+    left, right = st.columns(2, gap="medium")
+    left.code(source(recurrent.by_python, recurrent.by_scan), wrap_lines=True)
+    right.code(source(recurrent.by_fori_loop, recurrent.sgd_step), wrap_lines=True)
     panels.measure(
         "race", controls, view.draw_race,
         f"{measured.ROUNDS} rounds of {measured.ROUND_STEPS:,} steps: batch size {controls.batch_size:,}, learning rate "

@@ -28,13 +28,13 @@ SEEN, AHEAD = 32, 64
 
 
 def cell(params, hidden: Float[Array, " units"], x: Float[Array, ""]):
-    """One turn: the new hidden state, and the prediction of the next number."""
+    """The new hidden state, and a prediction of the next number."""
     hidden = jnp.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
     return hidden, params["v"] @ hidden + params["c"]
 
 
 def predict_by_scan(params, xs: Float[Array, " time"]):
-    """Reads a series from the left: the program has one copy of the cell."""
+    """Reads a series by one copy of the cell."""
     hidden = jnp.zeros(params["b"].shape)
     return lax.scan(partial(cell, params), hidden, xs)
 
@@ -80,15 +80,11 @@ def go_on(params, xs, num_steps: int):
 
 
 def init_params(key, units: int):
-    """Weights to begin with."""
     k1, k2, k3 = jax.random.split(key, 3)
-    return {
-        "w": 0.9 * jax.random.orthogonal(k1, units),
-        "u": jax.random.normal(k2, (units,)),
-        "b": jnp.zeros(units),
-        "v": jax.random.normal(k3, (units,)) / units,
-        "c": jnp.float32(0.0),
-    }
+    w = 0.9 * jax.random.orthogonal(k1, units)
+    u = jax.random.normal(k2, (units,))
+    v = jax.random.normal(k3, (units,)) / units
+    return {"w": w, "u": u, "b": jnp.zeros(units), "v": v, "c": jnp.float32(0.0)}
 
 
 @lru_cache(maxsize=8)
@@ -157,7 +153,10 @@ def by_python(params, batch, learning_rate, num_steps):
 
 @partial(jax.jit, static_argnames="num_steps")
 def by_scan(params, batch, learning_rate, num_steps):
-    params, losses = lax.scan(lambda params, _: sgd_step(params, batch, learning_rate), params, length=num_steps)
+    def body(params, _):
+        return sgd_step(params, batch, learning_rate)
+
+    params, losses = lax.scan(body, params, length=num_steps)
     return params, losses[-1]
 
 

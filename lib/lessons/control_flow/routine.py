@@ -168,12 +168,19 @@ def power_fori(x):
 
 
 def power_fori_traced(x):
-    power = jax.jit(lambda x, n: lax.fori_loop(0, n, lambda i, c: c * x, 1.0))
+    @jax.jit
+    def power(x, n):
+        return lax.fori_loop(0, n, lambda i, c: c * x, 1.0)
+
     return power(x, 3)
 
 
 def power_while(x):
-    return lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * x), (0, 1.0))[1]
+    def body(carry):
+        i, c = carry
+        return i + 1, c * x
+
+    return lax.while_loop(lambda carry: carry[0] < 3, body, (0, 1.0))[1]
 
 
 def power_cond(x):

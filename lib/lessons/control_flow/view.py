@@ -169,17 +169,17 @@ def draw_race(records: Records) -> None:
         name: (np.array([1e3 * r.more["seconds"] for r in taken]), np.array([r.more["loss"] for r in taken]))
         for name, taken in rounds.items()
     }
-    title, x_title = "The same losses, sooner", "milliseconds of training"
+    title, x_title = "Loss against time", "milliseconds of training"
     losses = charts.lines(title, x_title, "loss (log scale)", COLORS, curves, True, 300, 0.5)
     charts.show_all([race, losses])
     if len(speeds) == len(LOOPS):
         python, *rolled = steps.values()
         ratios = {step.label: times_as_fast(step, python) for step in rolled}
         times = " and ".join(
-            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f}'}"
+            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f} times'}"
             for name, ratio in ratios.items()
         )
-        st.markdown(f"Times as fast as the Python loop of jitted steps: {times}.")
+        st.markdown(f"As fast as the Python loop of jitted steps: {times}.")
 
 
 # Derivatives, and cond under vmap.

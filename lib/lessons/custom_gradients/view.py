@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS
+from lib.lessons.custom_gradients.routine import PAIRS, TOLERANCE, VERSIONS
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.timing import times_as_fast
@@ -18,7 +18,7 @@ from lib.ui.style import SERIES, TEST, duration, quantity
 
 COLORS = dict(zip(VERSIONS, (TEST, SERIES[2]), strict=True))
 """Of the naive version and of the mended one."""
-HEIGHT = 300
+HEIGHT = 360
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +60,7 @@ def _curves(
         picture: of `PairTraining.observe`: each example where it is, and a cross at the bottom if its naive derivative
             is infinite or NaN. An example outside of the domain stands at its edge.
     """
-    title, y_title = {"f": ("f(x)", "f"), "df": ("Derivative by grad, and examples", "f '")}[key]
+    title, y_title = {"f": ("f(x)", "f"), "df": ("The derivative, by grad", "f '")}[key]
     domain = PAIRS[name].domain
     lines = {"x": np.empty(0)} | dict.fromkeys(VERSIONS, np.empty(0))
     if report is not None:
@@ -95,7 +95,7 @@ def draw_checks(name: str) -> Callable[[list[dict[str, str]]], None]:
             "mended": "check_grads, mended",
         }  # fmt: skip
         st.dataframe({head: [row[key] for row in rows] for key, head in heads.items()}, hide_index=True)
-        said = "`check_grads` compares the gradient with central differences of the function."
+        said = f"`check_grads` compares the gradient with central differences of the function, to within {TOLERANCE:g}."
         if not PAIRS[name].exact:
             said += " Here the mended gradient differs from them on purpose: `check_grads` should refuse it."
         st.caption(said)
@@ -192,7 +192,7 @@ def draw_costs(variants: tuple[str, ...], x_title: str) -> Callable[[Records], N
         if set(variants) <= set(last):
             first, second = (last[name] for name in variants[:2])
             st.markdown(
-                f"At {first.size:,}: {variants[0]} takes **{quantity(first.more['size_bytes'], 'B')}** and "
+                f"At {first.size:,} {x_title.partition(' (')[0]}: {variants[0]} takes **{quantity(first.more['size_bytes'], 'B')}** and "
                 f"**{duration(first.median_ms)}**, {variants[1]} **{quantity(second.more['size_bytes'], 'B')}** and "
                 f"**{duration(second.median_ms)}**."
                 + (" The two times are not distinguishable." if times_as_fast(first, second) is None else "")
