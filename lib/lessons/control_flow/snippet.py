@@ -26,8 +26,7 @@ windows = jnp.sin(0.3 * (starts[:, None] + jnp.arange({recurrent.WINDOW + 1})))
 loss_and_grads = {line(loop)}
 loss, grads = loss_and_grads(params, windows)
 print(loss)
-print(jax.tree.map(jnp.shape, grads))
-"""
+print(jax.tree.map(jnp.shape, grads))"""
 
 
 def line(loop: str) -> str:
@@ -44,7 +43,7 @@ def pair(name: str) -> str:
     fun = routine.REPLACEMENTS[name].lax
     code = f"{source(fun)}\n\n\nprint(jax.jit({fun.__name__})({CALLS[name]}))"
     numpy = "import jax.numpy as jnp\n" if "jnp." in code else ""
-    return f"import jax\n{numpy}from jax import lax\n\n\n{code}\n"
+    return f"import jax\n{numpy}from jax import lax\n\n\n{code}"
 
 
 def examples() -> dict[str, str]:

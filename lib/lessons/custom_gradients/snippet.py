@@ -25,8 +25,7 @@ def snippet(name: str) -> str:
 for f in ({pair.naive.__name__}, {pair.mended.__name__}):
     gradient = jax.jit(jax.grad(f))
     for x in ({points}):
-        print(f.__name__, x, f(x), gradient(x))
-"""
+        print(f.__name__, x, f(x), gradient(x))"""
 
 
 def line(name: str) -> str:
