@@ -4,8 +4,8 @@ Two trainings: through a function as it is written (naive), and through one with
 Crosses mark examples whose naive derivative is infinite or NaN: one in a batch stops the naive training. Then choose
 another pair.
 
-`grad` differentiates a program operation by operation. The result can overflow, be NaN, be 0 everywhere or need much
-memory. Then you say what the derivative is: with `custom_jvp` how the result changes with the argument (forward mode),
+`grad` differentiates operation by operation. The result can overflow, be NaN, be 0 everywhere or need much memory. Then
+you say what the derivative is: with `custom_jvp` how the result changes with the argument (forward mode),
 with `custom_vjp` what goes back from the result to the argument (reverse mode).
 
 References:
@@ -100,7 +100,7 @@ NOTICE = """
 - `custom_jvp` serves forward and reverse mode. `custom_vjp` serves reverse mode alone: for what has no meaning in forward
   mode, such as clipping a gradient.
 - Before a `where`, make the argument safe, not the result: in reverse mode 0 * NaN is NaN.
-- A derivative that is wrong on purpose, clipped or straight through, can train well. `check_grads` refuses it, as it should.
+- A derivative that is wrong on purpose, clipped or straight through, can train well. `check_grads` refuses it.
 - The memory of the unrolled derivative grows with the iterations, that of the implicit one does not. Its time need not
   be less: it iterates in reverse mode too.
 - `jax.checkpoint` costs flops. Measure whether the memory is worth it.

@@ -59,11 +59,10 @@ def timings() -> None:
 
 
 NOTICE = """
-- A branch or a number of turns that is known while JAX traces (a shape, a static argument) may be Python. One that
-  depends on values must be `lax`: see **if, for, while**.
+- A branch or a number of turns that JAX knows while it traces may be Python. One that depends on values must be `lax`.
 - Unrolled, the program and the time to compile it grow with the number of turns. Rolled, they do not: see **Timings**.
 - `unroll=8` is in between: an eighth of the turns, each eight times as long. It may run faster: measure it.
-- A Python loop of jitted steps dispatches each step by itself. For a small step that takes most of the time: see
+- A Python loop of jitted steps dispatches each step by itself. For small steps that takes most of the time: see
   **Training race**.
 - Reverse mode needs the values of each turn. `scan` stores them. `while_loop` cannot: its number of turns is unknown.
 - `cond` runs one branch, unless `vmap` gives it a predicate for each example: see **Under vmap**.

@@ -28,7 +28,10 @@ def unrolled(step, iterations):
     """
 
     def solve(params, x):
-        return jax.lax.scan(lambda x, _: (step(params, x), None), x, length=iterations)[0]
+        def once(x, _):
+            return step(params, x), None
+
+        return jax.lax.scan(once, x, length=iterations)[0]
 
     return solve
 
