@@ -10,7 +10,7 @@ from test_first_pages import show
 from test_gradient_and_tree_pages import measured
 from test_pages import numbers, open_page, pick, press, run_until, settle
 
-from lib.lessons.custom_gradients import fixed_points
+from lib.lessons.custom_gradients import fixed_points, view
 from lib.lessons.custom_gradients import measure as gradient_memory
 from lib.lessons.custom_gradients import snippet as code_of
 from lib.lessons.custom_gradients.mistakes import MISTAKES
@@ -242,6 +242,18 @@ def test_checkpoint_needs_less_memory_for_the_same_gradient():
     for other in made[1:]:
         for a, b in zip(made[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_the_chart_has_the_examples_inside_its_domain_and_a_cross_for_each_that_breaks_the_naive_version():
+    problem, data = PairTraining(WHERE, 8), pair_data(WHERE, 0)
+    picture = jax.device_get(problem.observe(problem.init(jax.random.key(0), data), data).picture)
+    columns = view.curves_chart(WHERE, "df", jax.device_get(curves(WHERE)), picture).columns
+    low, high = PAIRS[WHERE].domain
+    x = np.asarray(data[0])[:, 0]  # at the start the unit is the identity
+    np.testing.assert_array_equal(columns["examples"]["x"], x[(low <= x) & (x <= high)])
+    np.testing.assert_allclose(columns["examples"]["y"], ORACLES[WHERE][1](columns["examples"]["x"]), rtol=1e-4)
+    np.testing.assert_array_equal(columns["bad"]["x"], x[x <= 0].clip(low))
+    np.testing.assert_array_equal(np.isnan(columns["curves"]["naive"]), columns["curves"]["x"] <= 0)
 
 
 # The page.

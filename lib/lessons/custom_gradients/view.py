@@ -50,7 +50,7 @@ def _curves_spec(title: str, y_title: str, low: float, high: float) -> charts.Sp
     )  # fmt: skip
 
 
-def _curves(
+def curves_chart(
     name: str, key: str, report: dict[str, np.ndarray] | None, picture: dict[str, np.ndarray] | None = None
 ) -> charts.Chart:
     """The functions of a pair, key `f`, or their derivatives, key `df`; where one is infinite or NaN it has no line.
@@ -58,7 +58,7 @@ def _curves(
     Args:
         report: of `curves`; None as long as there is none: then there is nothing to see.
         picture: of `PairTraining.observe`: each example where it is, and a cross at the bottom if its naive derivative
-            is infinite or NaN. An example outside of the domain stands at its edge.
+            is infinite or NaN. A cross outside of the domain stands at its edge, an example is left out.
     """
     title, y_title = {"f": ("f(x)", "f"), "df": ("The derivative, by grad", "f '")}[key]
     domain = PAIRS[name].domain
@@ -67,7 +67,9 @@ def _curves(
         lines = {"x": report["x"][::2]} | {version: _finite(report[f"{key} {version}"][::2]) for version in VERSIONS}
     examples, bad = {"x": np.empty(0), "y": np.empty(0)}, {"x": np.empty(0)}
     if picture is not None:
-        examples = {"x": picture["x mended"].clip(*domain), "y": _finite(picture["df mended"])}
+        x = picture["x mended"]
+        inside = (domain[0] <= x) & (x <= domain[1])
+        examples = {"x": x[inside], "y": picture["df mended"][inside]}
         bad = {"x": picture["x naive"][~np.isfinite(picture["df naive"])].clip(*domain)}
     spec = _curves_spec(title, y_title, *domain)
     return charts.chart(spec, f"{title}, naive and mended", 0.5, curves=lines, examples=examples, bad=bad)
@@ -77,11 +79,11 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def draw_curves(name: str) -> Callable[[dict[str, np.ndarray]], None]:
+def drawcurves_chart(name: str) -> Callable[[dict[str, np.ndarray]], None]:
     """Draws both functions of a pair and their derivatives."""
 
     def draw(report: dict[str, np.ndarray]) -> None:
-        charts.show_all([_curves(name, key, report) for key in ("f", "df")])
+        charts.show_all([curves_chart(name, key, report) for key in ("f", "df")])
 
     return draw
 
@@ -125,8 +127,18 @@ def draw_run(name: str, report: Callable[[], dict[str, np.ndarray] | None]) -> C
             shown &= naive < 1e4 * mended.max()  # beyond that, the picture would be of nothing else
             losses = {"naive": (step[shown], naive[shown]), "mended": (step, mended)}
         return [
-            _curves(name, "df", report(), snapshot.picture),
-            charts.lines("Loss of all examples", "step", "loss", COLORS, losses, True, width=0.5, events=events),
+            curves_chart(name, "df", report(), snapshot.picture),
+            charts.lines(
+                "Loss of all examples",
+                "step",
+                "loss",
+                COLORS,
+                losses,
+                True,
+                width=0.5,
+                dotted=("naive",),
+                events=events,
+            ),
         ]
 
     return draw
