@@ -79,7 +79,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def drawcurves_chart(name: str) -> Callable[[dict[str, np.ndarray]], None]:
+def draw_curves(name: str) -> Callable[[dict[str, np.ndarray]], None]:
     """Draws both functions of a pair and their derivatives."""
 
     def draw(report: dict[str, np.ndarray]) -> None:
