@@ -63,7 +63,8 @@ panels.inside("pytrees", controls, "jit(train_step)", pytrees.step_of_training, 
 st.subheader("Keys come from keys", anchor=False)
 st.markdown(
     "`split` gives two new keys for one, which is used up then. `fold_in` gives one for each number, such as that of a "
-    "step. Both are functions: split a key twice, or fold in a number twice, and you get **the same keys** again."
+    "step. Both are functions: split a key twice, or fold in a number twice, and you get **the same keys** again. And by "
+    "default `fold_in(key, i)` **is** `split(key)[i]`: use one of the two on a key, never both. Try it: fold 0 into `a`."
 )
 view.key_tree(controls)
 
@@ -106,11 +107,11 @@ st.markdown(
 - `grad` returns a tree of the structure of its argument: that is why one `tree.map` over both is the whole update.
 - Another container changes the paths and not the arrays. A static field is part of the structure: another value of it
   compiles another program.
-- Without `jit` an update costs one dispatch a leaf and operation. With it, how the tree is walked over hardly matters:
-  the walk happens while tracing.
+- Without `jit`, an update costs two dispatches for each leaf: a product and a difference. With `jit`, how the tree is
+  walked hardly matters, because the walk happens while tracing.
 - One vector makes one operation of many, and copies when it is made from a tree at each step.
-- A key is two numbers of 32 bits. Nothing is hidden in it and nothing changes when it is used: remembering that it is
-  used up is your part, or that of `jax.debug_key_reuse`.
+- By default a key is two 32-bit numbers. Using it does not change it: you have to remember that it is used up, or
+  `jax.debug_key_reuse` does. That checker does not see that a split and a fold of one key are the same.
 - A reused key raises no error by itself. Here it halves the network; elsewhere it correlates what should not be.
 """
 )
