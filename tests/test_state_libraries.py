@@ -101,10 +101,11 @@ def test_a_model_split_is_a_pytree_of_arrays(library):
 
 def test_the_library_s_own_jit_takes_the_step_of_the_plain_pytree(library):
     batch = tuple(jnp.asarray(part[:8]) for part in DATA["train"])
-    model, loss = library.jit(library.train_step)(library.make(PARAMS), batch, 0.1)
+    model, loss = library.jit(library.sgd_step)(library.make(PARAMS), batch, 0.1)
 
     def loss_fn(params):
-        return common.mean_loss(batched_forward(params, batch[0], "tanh"), batch[1])
+        logits = batched_forward(params, batch[0], "tanh")[:, 0]
+        return (jnp.logaddexp(0, logits) - batch[1] * logits).mean()
 
     expected, grads = jax.value_and_grad(loss_fn)(PARAMS)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -124,15 +125,34 @@ def test_dropout_drops_half_anew_at_each_call_and_nothing_to_predict(name):
     np.testing.assert_array_equal(first, again[0])
 
 
+def running_means(batches, way):
+    """By each convention: from 0; from 0 and divided; from the first batch."""
+    mean, expected = 0.0, []
+    for n, batch in enumerate(np.asarray(batches, np.float64), 1):
+        mean = batch if way == "first" and n == 1 else common.MOMENTUM * mean + (1 - common.MOMENTUM) * batch
+        expected.append(mean / (1 - common.MOMENTUM**n) if way == "divided" else mean)
+    return expected
+
+
+WAYS = {"Haiku": {"means": "divided"}, "Equinox": {"means ema": "first", "means batch": "divided"}}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_running_mean_of_batch_norm_is_that_of_its_convention(name):
     report = state_libraries.stateful_report(name, 16, 1)
-    mean, expected = 0.0, []
-    for n, batch in enumerate(np.asarray(report["batches"], np.float64), 1):
-        mean = common.MOMENTUM * mean + (1 - common.MOMENTUM) * batch
-        expected.append(mean / (1 - common.MOMENTUM**n) if name in ("Equinox", "Haiku") else mean)
-    np.testing.assert_allclose(report["means"], expected, rtol=1e-5)
+    ways = WAYS.get(name, {"means": "zero"})
+    assert {key for key in report if key.startswith("means")} == set(ways)
+    for key, way in ways.items():
+        np.testing.assert_allclose(report[key], running_means(report["batches"], way), rtol=1e-5)
     np.testing.assert_array_equal(report["test"], 1)
+
+
+def test_equinox_s_batch_norm_keeps_running_means_from_the_first_batch_by_default():
+    import equinox as eqx
+
+    with pytest.warns(UserWarning, match="defaults to 'ema'"):
+        layer = eqx.nn.BatchNorm(3, "batch")
+    assert layer.mode == "ema" == state_libraries.MODES["Equinox"][0]
 
 
 @pytest.mark.parametrize(("name", "shape"), [(PLAIN, (2, 16)), ("Equinox", (16, 2))])
