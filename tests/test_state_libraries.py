@@ -207,7 +207,7 @@ def test_a_library_that_breaks_while_it_is_traced_is_told_without_paths(monkeypa
     def broken(*args):
         raise AttributeError("module 'jax' has no attribute 'xla' (/home/somebody/jax/__init__.py)\nand more")
 
-    monkeypatch.setattr(load("Haiku"), "train_step", broken)
+    monkeypatch.setattr(load("Haiku"), "sgd_step", broken)
     sentence = state_libraries.defects()["Haiku"]
     assert "AttributeError: module 'jax' has no attribute 'xla'`" in sentence and "somebody" not in sentence
 

@@ -83,7 +83,7 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
             offset = {"strokeDashOffset": -DASH * i} if "strokeDash" in style else {}
             line = base.mark_line(color=COLORS[name], clip=True, **style, **offset)  # type: ignore[arg-type]
             layers.append(line.encode(x, alt.Y(f"c{i}:Q", title=title)))
-    return charts.build(alt.layer(*layers), charts.HEIGHT, TITLE)
+    return charts.build(alt.layer(*layers), 360, TITLE)
 
 
 @cache
@@ -100,7 +100,7 @@ def _apart_spec(names: tuple[str, ...]) -> charts.Spec:
     )
     side = alt.ExprRef("datum.place > 1e-3 ? 'right' : 'left'")
     text = base.mark_text(fontSize=13, baseline="bottom", dy=-7, align=side).encode(x, y, text="text:N")
-    return charts.build(alt.layer(dots, text), charts.HEIGHT, APART)
+    return charts.build(alt.layer(dots, text), 360, APART)
 
 
 def _apart(names: tuple[str, ...], picture: dict[str, np.ndarray] | None) -> charts.Chart:
