@@ -21,7 +21,7 @@ from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import random_keys, view
 from lib.lessons.pytrees import routine as pytrees
 from lib.lessons.pytrees.mistakes import MISTAKES
-from lib.lessons.pytrees.snippet import line, snippet
+from lib.lessons.pytrees.snippet import SIDE_EFFECTS, line, snippet
 from lib.routines.snippets import source
 from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
@@ -78,7 +78,7 @@ def side_effects() -> None:
     with calls:
         panels.answer(view.draw_calls, controls.device, pytrees.call_the_impure)
     with code:
-        st.code(source(pytrees.call_the_impure), wrap_lines=True)
+        panels.snippet(SIDE_EFFECTS, controls)
 
 
 def timings() -> None:

@@ -241,7 +241,7 @@ def step_of_training(batch_size: int, depth: int) -> tuple[Callable[..., Any], t
 
 
 def call_the_impure() -> list[dict[str, str]]:
-    """Calls functions that do more than return, and notes what was said at each call."""
+    """What was said at each of four calls."""
     said: list[str] = []
 
     def impure(x):
@@ -266,8 +266,9 @@ def call_the_impure() -> list[dict[str, str]]:
         for name, fun in ways.items():
             said.clear()
             jax.block_until_ready(fun(x))
-            jax.effects_barrier()  # the program's own words may come after its result
+            jax.effects_barrier()  # waits for callbacks
             row[name] = "; ".join(said) or "nothing"
         _, calls = counted(x, calls)
-        rows.append(row | {"jit, pure: calls so far": str(calls)})
+        row["jit, pure: calls so far"] = str(calls)
+        rows.append(row)
     return rows

@@ -13,7 +13,7 @@ STEPS = 1000
 
 def line(learning_rate: float) -> str:
     """The update of the live run."""
-    return f"params = jax.tree.map(lambda p, g: p - {learning_rate:g} * g, params, grads)"
+    return f"jax.tree.map(lambda p, g: p - {learning_rate:g} * g, params, jax.grad(curve_loss)(params, *batch))"
 
 
 def snippet(depth: int, batch_size: int, learning_rate: float, seed: int) -> str:
@@ -44,10 +44,27 @@ def keys(tree: Tree, seed: int) -> str:
     return f"import jax\n\n{program}\nprint(jax.random.normal({NAMES[len(tree)]}))"
 
 
+SIDE_EFFECTS = """import jax
+
+
+def square(x):
+    print("traced with", x)
+    jax.debug.callback(lambda x: print("called with", x), x)
+    return x**2
+
+
+compiled = jax.jit(square)
+for x in (1.0, 2.0, 3.0):
+    compiled(x)
+    jax.effects_barrier()  # waits for the callback"""
+"""What Python prints while JAX traces, and what the program has printed at each call."""
+
+
 def examples() -> dict[str, str]:
     """The code for some settings."""
     trap = random_keys.grown(random_keys.grown((), 0, "split", 0), 0, "fold_in", 0)
     return {
         "one layer": snippet(1, 32, 0.03, 0), "four layers": snippet(4, 8, 0.1, 7),
         "keys": keys(FIRST_TREE, 0), "split and fold_in": keys(trap, 3),
+        "side effects": SIDE_EFFECTS,
     }  # fmt: skip

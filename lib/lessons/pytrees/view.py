@@ -134,7 +134,8 @@ def draw_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
 
 def draw_updates(records: Records) -> None:
     """Time of an update against the number of leaves."""
-    charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 480, columns=4))
+    sizes = tuple(sorted({int(record.size or 0) for record in records}))
+    charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 440, columns=4, sizes=sizes))
     last = {record.label: record.median_ms for record in records if record.size == records[-1].size}
     if len(last) == len(WAYS):
         st.markdown(
