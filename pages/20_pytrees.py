@@ -102,7 +102,7 @@ NOTICE = """
 
 panels.follow(
     {
-        "Code": lambda: panels.snippet(snippet(depth, batch_size, controls.learning_rate, seed), controls),
+        "Code": lambda: panels.snippet(snippet(depth, batch_size, controls.learning_rate, seed), controls, beside=True),
         "Tree": tree,
         "Keys": lambda: view.key_tree(controls),
         "One key": one_key,
@@ -114,5 +114,19 @@ panels.follow(
         "Notice": NOTICE,
         "Break it": lambda: panels.break_it("pytrees", MISTAKES),
     },
-    terms=("pytree", "leaf", "key", "static", "trace", "dispatch", "eager", "lower", "jaxpr", "StableHLO", "HLO", "fusion", "flops"),
+    terms=(
+        "pytree",
+        "leaf",
+        "key",
+        "static",
+        "trace",
+        "dispatch",
+        "eager",
+        "lower",
+        "jaxpr",
+        "StableHLO",
+        "HLO",
+        "fusion",
+        "flops",
+    ),
 )

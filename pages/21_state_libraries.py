@@ -25,12 +25,11 @@ controls = frame.begin(__doc__)
 
 with stage.settings():
     log = ask("libraries_log", "Logarithmic loss axis")
-names = view.usable(view.begun())
+names = view.usable()
 
 live(
     Libraries(names, controls.batch_size), controls, view.draw_run(names, log), extra_stats=view.largest_difference,
-    code=f"jax.jit(lambda states, batch: {{name: step(name, states[name], batch, {controls.learning_rate:g}) for name in states}})",
-    suits=(0.03, 1.0), pace="100",
+    code=view.line(controls.learning_rate), suits=(0.03, 1.0), pace="100",
 )  # fmt: skip
 
 

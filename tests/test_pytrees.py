@@ -106,7 +106,9 @@ def test_the_training_takes_the_steps_of_a_python_loop_and_shows_every_number():
         grads = jax.grad(loss)(params)
         params = [{k: layer[k] - 0.1 * g[k] for k in layer} for layer, g in zip(params, grads, strict=True)]
     leaves = problem.observe(state, (inputs, targets)).picture["leaves"]
-    np.testing.assert_allclose(leaves, np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        leaves, np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]), rtol=1e-3, atol=1e-5
+    )
     preds = np.array([forward(params, x, "tanh")[0] for x in inputs])
     assert metrics["loss"][19] == pytest.approx(((preds - targets) ** 2).mean(), rel=1e-4)
 

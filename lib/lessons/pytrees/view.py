@@ -78,7 +78,8 @@ GAP = 3
 def _cells(depth: int) -> tuple[dict[str, np.ndarray], dict[str, list[Any]]]:
     """Where the numbers of all leaves are, in their order: a layer is a column, `w` above `b`; and the leaves' names."""
     params = jax.eval_shape(pytrees.start_params, 0, depth)
-    x, y, names = [], [], {"x": [], "y": [], "text": []}
+    x, y = [], []
+    names: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
     left = 0
     for number, layer in enumerate(params):
         for name, top in (("b", layer["w"].shape[0] + GAP), ("w", 0)):
@@ -99,7 +100,9 @@ def _leaves_spec(title: str, depth: int) -> charts.Spec:
     room = 9 + 2 * depth  # for the name of the last leaf, which is narrow
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, int(places["x"].max()) + room], nice=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-2, int(places["y"].max()) + 1], nice=False, reverse=True))
-    colour = alt.Color("value:Q", scale=alt.Scale(domain=[-100, 0, 100], range=[TRAIN, "#F0F0F0", TEST], clamp=True), legend=None)
+    colour = alt.Color(
+        "value:Q", scale=alt.Scale(domain=[-100, 0, 100], range=[TRAIN, "#F0F0F0", TEST], clamp=True), legend=None
+    )
     cells = (
         alt.Chart(charts.named("leaves"))
         .transform_calculate(x2="datum.x + 0.92", y2="datum.y + 0.92")
@@ -125,7 +128,9 @@ def draw_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
             percent = np.nan_to_num(100 * snapshot.picture["leaves"] / SHOWN).clip(-100, 100)
             leaves = {**places, "value": np.round(percent).astype(np.int8)}
         return [
-            charts.chart(_leaves_spec(title, depth), f"{title}: {', '.join(names['text'])}", 0.5, leaves=leaves, names=names),
+            charts.chart(
+                _leaves_spec(title, depth), f"{title}: {', '.join(names['text'])}", 0.5, leaves=leaves, names=names
+            ),
             charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, width=0.5),
         ]
 

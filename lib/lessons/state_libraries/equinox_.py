@@ -58,9 +58,9 @@ def dropout(x, key):
 
 def batch_norm(batches, mode="ema"):  # its default
     make = eqx.nn.make_with_state(eqx.nn.BatchNorm)
-    size, axes = batches.shape[-1], {"in_axes": (0, None), "out_axes": (0, None)}
+    size, axes = batches.shape[-1], (0, None)  # of the batch, and of the state
     layer, state = make(size, "batch", momentum=MOMENTUM, mode=mode)
-    over_examples = jax.vmap(layer, axis_name="batch", **axes)
+    over_examples = jax.vmap(layer, axes, axes, axis_name="batch")
     means = []
     for x in batches:
         _, state = over_examples(x, state)

@@ -18,9 +18,10 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot, Status
 from lib.measure.timing import times_as_fast
-from lib.routines.sgd import sgd
 from lib.routines.snippets import source
 from lib.ui import charts, frame, panels, waiting
+from lib.ui.charts.base import measured_axis
+from lib.ui.charts.fan import steps_axis
 from lib.ui.controls import Controls
 from lib.ui.live_view import session_feed
 from lib.ui.settings import ask
@@ -29,33 +30,36 @@ from lib.ui.style import SERIES, duration
 COLORS = dict(zip(LIBRARIES, (SERIES[7], SERIES[0], SERIES[1], SERIES[2], SERIES[3]), strict=True))
 DASH = 9
 """Pixels of a dash."""
-TITLE = "Loss, striped where libraries agree"
-APART = "Weights: largest distance to the pytree's"
+TITLE = "Loss; stripes: libraries agree"
+APART = "Weights: distance to the pytree's"
 LEAST = 1e-9
 """Where the axis of distances begins."""
 
 
-def begun() -> bool:
-    """Whether this visitor needs the libraries: a run was begun, or a panel is open."""
-    ready = session_feed(frame.page_name()).run.snapshot().status is Status.READY
-    return not ready or st.session_state.get(f"{frame.page_name()}_panel") is not None
-
-
-def usable(needed: bool) -> tuple[str, ...]:
+def usable() -> tuple[str, ...]:
     """The libraries that work here; of each other one a sentence is shown.
 
-    Args:
-        needed: whether they are about to be used. Until then none is imported, so that the page is there at once: those
-            that are installed are taken to work.
+    Until a run was begun or a panel is open none is imported, and those that are installed are taken to work: so the page
+    is there at once. A run imports them while it compiles; only a panel has to wait for them.
     """
-    if needed:
+    found = {name: state_libraries.missing(name) for name in LIBRARIES}
+    in_panel = st.session_state.get(f"{frame.page_name()}_panel") is not None
+    if in_panel or session_feed(frame.page_name()).run.snapshot().status is not Status.READY:
         future = default_engine().answers.get(("libraries", state_libraries.defects), state_libraries.defects)
-        defects: dict[str, str] = waiting.result(future, "computing: the libraries are being imported")
-    else:
-        defects = {name: state_libraries.missing(name) for name in LIBRARIES}
-    for sentence in filter(None, defects.values()):
+        if in_panel or future.done():
+            found = waiting.result(future, "computing: the libraries are being imported")
+        else:
+            waiting.answer(
+                future, lambda defects: None if defects == found else st.rerun(), "the libraries are being imported"
+            )
+    for sentence in filter(None, found.values()):
         st.warning(sentence)
-    return tuple(name for name, defect in defects.items() if not defect)
+    return tuple(name for name, defect in found.items() if not defect)
+
+
+def line(learning_rate: float) -> str:
+    """What the live run calls at each step."""
+    return f"jax.jit(lambda models: {{name: step(name, models[name], batch, {learning_rate:g}) for name in models}})"
 
 
 @cache
@@ -66,14 +70,14 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
     legend = alt.Legend(symbolType="stroke", symbolDash=[1, 0], symbolStrokeWidth=4, columns=3)
     base = alt.Chart(charts.named("losses"))
-    x, title = alt.X("x:Q", title="step"), "loss, mean of 50 steps"
+    title = "loss, mean of 50 steps"
     # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
     layers = [
         base.mark_line(strokeWidth=0)
         .transform_calculate(library=f"'{names[0]}'")
         .encode(
-            x.scale(nice=False, zero=False).axis(format="~s", tickCount=6),
-            alt.Y("c0:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6)),
+            steps_axis(),
+            alt.Y("c0:Q", title=title, scale=scale, axis=measured_axis(log)),
             alt.Color("library:N", title=None, scale=colors, legend=legend),
         )
     ]
@@ -82,7 +86,7 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
         for i, name in enumerate(names):
             offset = {"strokeDashOffset": -DASH * i} if "strokeDash" in style else {}
             line = base.mark_line(color=COLORS[name], clip=True, **style, **offset)  # type: ignore[arg-type]
-            layers.append(line.encode(x, alt.Y(f"c{i}:Q", title=title)))
+            layers.append(line.encode(alt.X("x:Q", title="step"), alt.Y(f"c{i}:Q", title=title)))
     return charts.build(alt.layer(*layers), 360, TITLE)
 
 
@@ -146,16 +150,12 @@ def _library(names: tuple[str, ...]) -> str:
 
 
 def code(names: tuple[str, ...], controls: Controls) -> None:
-    """The start with a library, when to choose it, and what this page needs of it beside."""
+    """The start with a library, and when to choose it."""
     name = _library(names)
-    st.markdown(f"**When to choose it:** {LIBRARIES[name].choose}")
-    start, own = st.columns([1.5, 1], gap="large")
-    with start:
-        panels.snippet(snippet(name, controls.batch_size, controls.learning_rate, controls.seed), controls)
-    with own:
-        st.markdown("The run above uses this network and this loss. Its step is plain gradient descent:")
-        st.code(source(load(name).sgd_step), language="python", wrap_lines=True)
-        st.code(source(sgd), language="python", wrap_lines=True)
+    st.markdown(
+        f"**When to choose it:** {LIBRARIES[name].choose} The run above trains this network too, by plain gradient descent."
+    )
+    panels.snippet(snippet(name, controls.batch_size, controls.learning_rate, controls.seed), controls, beside=True)
 
 
 def inside(names: tuple[str, ...], controls: Controls) -> None:
@@ -163,15 +163,9 @@ def inside(names: tuple[str, ...], controls: Controls) -> None:
     name = _library(names)
     title = "nnx.jit" if name == "Flax NNX" else "eqx.filter_jit" if name == "Equinox" else "jax.jit"
     panels.inside(
-        "library",
-        controls,
-        f"{title}(train_step)",
-        step_shown,
-        name,
-        controls.batch_size,
-        controls.learning_rate,
-        controls.seed,
-    )
+        "library", controls, f"{title}(train_step)",
+        step_shown, name, controls.batch_size, controls.learning_rate, controls.seed,
+    )  # fmt: skip
 
 
 def stateful(names: tuple[str, ...], controls: Controls) -> None:
@@ -182,21 +176,12 @@ def stateful(names: tuple[str, ...], controls: Controls) -> None:
     )
     for place, column in enumerate(st.columns(2, gap="large")):
         with column:
-            name = ask(
-                "library_{}",
-                "Right" if place else "Left",
-                names,
-                part=place,
-                default=names[min(1 + 2 * place, len(names) - 1)],
-            )
+            side, default = ("Left", "Right")[place], names[min(1 + 2 * place, len(names) - 1)]
+            name = ask("library_{}", side, names, part=place, default=default)
             panels.answer(
-                _draw_stateful,
-                controls.device,
-                state_libraries.stateful_report,
-                name,
-                controls.batch_size,
-                controls.seed,
-            )
+                _draw_stateful, controls.device,
+                state_libraries.stateful_report, name, controls.batch_size, controls.seed,
+            )  # fmt: skip
             library = load(name)
             st.code(source(library.dropout, library.batch_norm), language="python", wrap_lines=True, height=520)
 
@@ -205,7 +190,7 @@ def _draw_stateful(report: dict[str, np.ndarray]) -> None:
     def line(name: str, values: np.ndarray, digits: int) -> str:
         return f"{name:<22}" + " ".join(f"{value:.{digits}f}" for value in values)
 
-    means = [name for name in report if name.startswith("means")]
+    means = sorted((name for name in report if name.startswith("means")), reverse=True)  # ema, the default, first
     st.code(
         "\n".join(
             [
