@@ -14,7 +14,7 @@ from test_pages import numbers, open_page, press, run_until, settle
 from lib.lessons.state_libraries import common
 from lib.lessons.state_libraries import measure as costs
 from lib.lessons.state_libraries import routine as state_libraries
-from lib.lessons.state_libraries import snippet
+from lib.lessons.state_libraries import snippet, view
 from lib.lessons.state_libraries.mistakes import mistakes_of
 from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, Libraries, load
 from lib.measure.stages import stages_made
@@ -268,6 +268,8 @@ def test_the_costs_are_measured_for_each_library(monkeypatch):
     assert {record.phase for record in records} == {"trace", "lower", "compile", "steady"}
     share = costs.overhead(records)
     assert share is None or share > -1
+    for count in range(1, len(records) + 1):  # as they come in
+        view.draw_costs(records[:count])
 
 
 def test_the_overhead_is_that_of_the_pair_timed_alone_and_nothing_if_its_samples_are_far_apart():

@@ -231,15 +231,16 @@ def draw_costs(records: Records) -> None:
     for phase in ("trace", "lower", "compile"):
         columns[phase] = [duration(took[name, phase]) for name in names]
     ways = {way: {r.label: r for r in records if r.more.get("way") == way} for way in ("own", "pure")}
+    ways = {way: found for way, found in ways.items() if found and len(found) == len(names)}
     for way, heading in (("own", "step, own jit"), ("pure", "step, arrays by jax.jit")):
-        if len(ways[way]) == len(names):
+        if way in ways:
             plain = ways[way][PLAIN]
             ratios = [1.0 if name == PLAIN else times_as_fast(plain, ways[way][name]) for name in names]
             columns[heading] = [duration(ways[way][name].median_ms) for name in names]
             columns[f"{heading}, × pytree"] = ["not distinguishable" if r is None else f"{r:.2f}" for r in ratios]
     st.dataframe(columns, hide_index=True)
     titles = {"own": "A step, jitted the library's own way", "pure": "A step, arrays in and out, by jax.jit"}
-    drawn = [charts.timings(titles[way], list(ways[way].values())) for way in ways if len(ways[way]) == len(names)]
+    drawn = [charts.timings(titles[way], list(found.values())) for way, found in ways.items()]
     charts.show_all([chart._replace(width=0.5) for chart in drawn])
     if any(record.more.get("way") == ALONE[-1] for record in records):
         share = overhead(records)
