@@ -20,7 +20,7 @@ from lib.live.run import Snapshot, Status
 from lib.measure.timing import times_as_fast
 from lib.routines.snippets import source
 from lib.ui import charts, frame, panels, waiting
-from lib.ui.charts.base import measured_axis
+from lib.ui.charts.base import legend, measured_axis
 from lib.ui.charts.fan import steps_axis
 from lib.ui.controls import Controls
 from lib.ui.live_view import session_feed
@@ -68,7 +68,6 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     all are seen where they coincide."""
     scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
-    legend = alt.Legend(symbolType="stroke", symbolDash=[1, 0], symbolStrokeWidth=4, columns=3)
     base = alt.Chart(charts.named("losses"))
     title = "loss, mean of 50 steps"
     # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
@@ -78,7 +77,7 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
         .encode(
             steps_axis(),
             alt.Y("c0:Q", title=title, scale=scale, axis=measured_axis(log)),
-            alt.Color("library:N", title=None, scale=colors, legend=legend),
+            alt.Color("library:N", title=None, scale=colors, legend=legend(names)),
         )
     ]
     gap = DASH * (len(names) - 1)
