@@ -34,8 +34,8 @@ const KEYS = {
   " ": () => press(running() ? "[class*=_pause] button" : "[class*=_run] button[kind=primary]"),
   s: () => press("[class*=_step] button"),
   r: () => press("[class*=_reset] button"),
-  ArrowRight: () => press(".st-key-lesson_after a"),
-  ArrowLeft: () => press(".st-key-lesson_before a"),
+  ArrowRight: () => press(".st-key-lesson_forward a"),
+  ArrowLeft: () => press(".st-key-lesson_back a"),
   ArrowDown: () => panel(1),
   ArrowUp: () => panel(-1),
 };
