@@ -43,10 +43,10 @@ def timings() -> None:
 
 NOTICE = """
 - The curves coincide because every library ends in the same program: arrays in, arrays out. Equinox keeps its weights
-  transposed, so sums may be taken in another order and differ in the last bit. A high learning rate makes that grow.
+  transposed, so sums may differ in the last bit. A high learning rate makes that grow.
 - A plain pytree, Linen and Haiku hand state around. An Equinox model *is* the pytree. An NNX object changes in place.
-- `nnx.jit` and `eqx.filter_jit` take objects apart and put them together in Python, at each call. **Timings** shows that
-  cost: it is fixed, so it matters for a small network only. `nnx.split` once and `jax.jit` of the arrays avoid most of it.
+- `nnx.jit` and `eqx.filter_jit` take objects apart and put them together in Python, at each call. That cost is fixed: it
+  matters for a small network only. `nnx.split` once and `jax.jit` of the arrays avoid most of it. See **Timings**.
 - With a pytree, Linen and Equinox you split keys yourself: the same key gives the same mask. `nnx.Rngs` and
   `hk.next_rng_key` give a new key at each call.
 - Batch norms predict with different means. Flax's starts at 0 and comes up slowly. Haiku's, and Equinox's with

@@ -11,10 +11,9 @@ from conftest import ROOT
 from support import train_steps
 from test_pages import numbers, open_page, press, run_until, settle
 
-from lib.lessons.state_libraries import common
+from lib.lessons.state_libraries import common, snippet, view
 from lib.lessons.state_libraries import measure as costs
 from lib.lessons.state_libraries import routine as state_libraries
-from lib.lessons.state_libraries import snippet, view
 from lib.lessons.state_libraries.mistakes import mistakes_of
 from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, Libraries, load
 from lib.measure.stages import stages_made
