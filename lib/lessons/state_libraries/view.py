@@ -113,7 +113,7 @@ def _apart(names: tuple[str, ...], picture: dict[str, np.ndarray] | None) -> cha
     text = ["0: equal, bit for bit" if value == 0 else f"{value:.1e}" for _, value in shown]
     return charts.chart(
         _apart_spec(names[1:]), f"{APART}: " + ", ".join(f"{name} {t}" for (name, _), t in zip(shown, text, strict=True)),
-        1 / 3,
+        0.5,
         apart={"library": [name for name, _ in shown], "place": [max(value, LEAST) for _, value in shown], "text": text},
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[cha
             data |= {
                 f"c{i}": np.where((each > 0) | (not log), each, np.float32(np.nan)) for i, each in enumerate(losses)
             }
-        drawn = charts.chart(_losses_spec(names, log), "The loss of each library against the step", 1 / 3, losses=data)
+        drawn = charts.chart(_losses_spec(names, log), "The loss of each library against the step", 0.5, losses=data)
         return [_apart(names, snapshot.picture), drawn]
 
     return draw
