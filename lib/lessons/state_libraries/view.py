@@ -110,7 +110,7 @@ def _apart(names: tuple[str, ...], picture: dict[str, np.ndarray] | None) -> cha
     """How far each library's weights are from the plain pytree's."""
     values = [float(value) for value in picture["weights_apart"]] if picture else []
     shown = list(zip(names, values, strict=False))[1:]
-    text = ["0: equal, bit for bit" if value == 0 else f"{value:.1e}" for _, value in shown]
+    text = ["0: equal, bit for bit" if value == 0 else f"{value:.2g}" for _, value in shown]
     return charts.chart(
         _apart_spec(names[1:]), f"{APART}: " + ", ".join(f"{name} {t}" for (name, _), t in zip(shown, text, strict=True)),
         0.5,
