@@ -88,6 +88,7 @@ SETTINGS: dict[str, Setting] = {
     "tree_depth": Setting("pytrees", "select_slider", 1),
     # state_libraries
     "libraries_log": Setting("state_libraries", "toggle", True),
+    "library": Setting("state_libraries", "segmented_control", "pytree"),
     "library_{}": Setting("state_libraries", "selectbox"),
     # custom_gradients
     "custom_gradients_pair": Setting("custom_gradients", "selectbox"),
