@@ -1,8 +1,7 @@
 """Composition: stack any transformations
 
-`grad`, `vmap` and `jit` take a function and give a function, so they stack in any order, and the order matters. Build
-a stack, and see at every level what became of the function: its type, its equations, its machine code, its value, its
-price.
+This page runs the stack of transformations that you write, on a function of your choice. Press **Run**: f descends along
+the stack's gradient. Then open **Levels** and press **+ checkpoint**: each level shows its types, equations and cost.
 
 References:
     Key concepts: https://docs.jax.dev/en/latest/key-concepts.html
@@ -13,86 +12,100 @@ import streamlit as st
 
 from lib.lessons.composition import measure as measured
 from lib.lessons.composition import routine as composition
+from lib.lessons.composition import snippet as code_of
 from lib.lessons.composition import transforms, view
 from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS
 from lib.live.run import Snapshot
-from lib.ui import charts, frame, panels, waiting
+from lib.ui import charts, frame, panels, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
-
-left, right = st.columns([1, 2.1], gap="large")
-with left:
+with stage.settings():
     function = view.choose_function()
-with right:
-    stack = view.build(function)
-if stack is None:
-    raise frame.PageEnd
-
-st.subheader("Level by level", anchor=False)
-levels = waiting.result(view.ask_traces(function, stack, controls.batch_size))
-view.ladder(function, levels, controls)
-view.detail(function, levels, controls)
-accepted = tuple(level.stack for level in levels if level.signature is not None)
-
-st.subheader("Live: descent along the stack's gradient", anchor=False)
-gradient = composition.gradient_of(function, accepted[-1], controls.batch_size)
-problem = composition.StackDescent(function, gradient, controls.batch_size)
-st.markdown(
-    f"`{transforms.expression(gradient.stack)}` gives the gradient with respect to "
-    f"`{function.arguments[gradient.argnum][0]}`"
-    + ", one for each example; their mean is the step. " * gradient.per_example
-    + ", which has an entry for each example: each descends by itself. " * gradient.own
-    + ", and that is the step. " * (not gradient.per_example and not gradient.own)
-    + gradient.note
-)
-log = ask("lab_log", "Logarithmic axis")
+    stack = view.choose_stack("stack", "Stack: applied to f from the inside")
+with stage.below():
+    levels = waiting.result(view.ask_traces(function, stack, controls.batch_size))
+    accepted = tuple(level.stack for level in levels if level.signature is not None)
+    if not accepted:
+        view.refusal(levels[0])
+        raise frame.PageEnd
+    gradient = composition.gradient_of(function, accepted[-1], controls.batch_size)
+    if len(accepted) < len(levels):
+        st.caption(f"JAX refuses `{transforms.short(levels[-1].stack)}`: **Levels** says why. What is below it runs.")
+    if gradient.note:
+        st.caption(gradient.note)
 
 
-def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
-    title = "f of the examples: mean, range, some one by one"
-    return [charts.fan(title, "f", snapshot, log, composition.CURVES, height=400)]
+def draw(snapshot: Snapshot) -> list[charts.Shown]:
+    return [
+        charts.fan("f of the examples: mean, range", "f", snapshot, False, composition.CURVES, width=0.5),
+        view.picture(function.arguments[gradient.argnum][0], snapshot),
+    ]
 
 
-live(problem, controls, draw_run, pace="20")
-
-st.subheader("What did the order change?", anchor=False)
-OWN = "the stack above, and another"
-chosen = ask("composition_pair", "Pair", [*COMPARISONS, OWN])
-if chosen == OWN:
-    text = ask("other_stack", "The other stack")
-    subject, pair = function, view.read_pair(stack, text)
-else:
-    comparison = COMPARISONS[chosen]
-    subject = FUNCTIONS[comparison.function]
-    pair = (transforms.parse(comparison.one), transforms.parse(comparison.other))
-    st.markdown(f"f is **{comparison.function}**. {comparison.notice}")
-compared = view.compare(subject, pair, controls) if pair else ()
-
-st.subheader("Timings", anchor=False)
-panels.measure(
-    "stack", controls, view.draw_times, "Every level above: compiled from nothing, then called in turns, blocked.",
-    measured.stack_times, function, accepted, controls.batch_size, controls.seed,
+live(
+    composition.StackDescent(function, gradient, controls.batch_size), controls, draw,
+    code=code_of.line(function, gradient.stack), suits=(0.003, 0.1), pace="20",
 )  # fmt: skip
-if compared:
+
+
+def levels_panel() -> None:
+    view.build(function, stack)
+    view.ladder(function, levels, controls)
+
+
+def code() -> None:
+    panels.snippet(code_of.snippet(function, accepted[-1], controls.batch_size, controls.seed), controls, beside=True)
+
+
+OWN = "the stack above, and another"
+
+
+def order() -> None:
+    choice, words = st.columns([1, 2.5], vertical_alignment="bottom")
+    with choice:
+        chosen = ask("composition_pair", "Pair", [*COMPARISONS, OWN])
+    with words:
+        if chosen == OWN:
+            subject, pair = function, (stack, view.choose_stack("other_stack", "The other stack"))
+        else:
+            comparison = COMPARISONS[chosen]
+            subject = FUNCTIONS[comparison.function]
+            pair = (transforms.parse(comparison.one), transforms.parse(comparison.other))
+            st.markdown(f"f is `{subject.name}`. {comparison.notice}")
+    view.compare(subject, pair, controls)
+
+
+def timings() -> None:
     panels.measure(
-        "pair", controls, view.draw_times, "The pair: compiled from nothing, then called in turns, blocked.",
-        measured.stack_times, subject, compared, controls.batch_size, controls.seed,
+        "stack", controls, view.draw_times, "Every level above: compiled from nothing, then called in turns, blocked.",
+        measured.stack_times, function, accepted, controls.batch_size, controls.seed,
     )  # fmt: skip
 
-st.subheader("What to notice", anchor=False)
-st.markdown(
-    """
-- Read a stack from the inside: `jit(vmap(grad(f)))` is the gradient of one example, of each example, compiled.
-- `grad` adds equations after those of the function: the backward pass, whose lines come from the same source lines.
-- `vmap` adds next to none: it gives the same equations another axis. A loop would have added one pass for each example.
-- A ✗ is no fault of JAX's as a rule: near a kink, or where f is not defined, differences are the ones that are wrong.
-- `jit` adds one equation, a call, and changes nothing else; the compiler's work shows in the fusions.
+
+NOTICE = """
+`grad`, `vmap` and `jit` take a function and give a function, so they stack in any order. Read a stack from the inside:
+`jit(vmap(grad(f)))` is the gradient of one example, for each example, compiled.
+
+- `grad` adds equations after those of f: the backward pass.
+- `vmap` adds almost no equations; it gives those that are there another axis.
+- `jit` adds one equation, a call. What the compiler does shows in the fusions.
 - `vmap(grad(f))` has a batch axis and a derivative axis, `grad(mean(vmap(f)))` the derivative axis alone.
-- `jacfwd` and `jacrev` give the same numbers at different prices; `hessian` is one over the other.
+- `jacfwd` and `jacrev` give the same numbers at different costs. `hessian` is one of the other.
+- **Levels** checks each value against NumPy, with loops for `vmap` and differences for derivatives. A ✗ usually means
+  that a kink is near, where the differences are wrong.
 """
+
+panels.follow(
+    {
+        "Levels": levels_panel,
+        "Inside": lambda: view.detail(function, levels, controls),
+        "Order": order,
+        "Code": code,
+        "Timings": timings,
+        "Notice": NOTICE,
+        "Break it": view.broken,
+    },
+    terms=("argnums", "jaxpr", "HLO", "fusion", "flops", "tangent", "cotangent", "primal", "eager", "steady"),
 )
-st.subheader("Break it", anchor=False)
-st.markdown("Each of these loads a stack that JAX refuses. The levels below the one that is refused still show.")
-view.broken()

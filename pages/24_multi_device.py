@@ -99,8 +99,8 @@ st.markdown(
     """
 - The losses coincide to rounding: sums are taken in another order, and nothing else differs. (1e-9 in the chart: no
   difference at all.)
-- Batch cut, parameters whole: one `all-reduce` of the gradients. It moves as many bytes as there are parameters, whatever
-  the batch size.
+- Batch cut, parameters whole: one `all-reduce` of the gradients. Its result has 4 bytes for each parameter, whatever the
+  batch size.
 - Hidden units over the axis that cuts the batch as well: each device keeps a part of the parameters, fetches the others
   (`all-gather`) and gives back what it computed for them (`reduce-scatter`, or `all-reduce` and a slice).
 - Hidden units over the other axis: examples stay where they are, and partial sums of predictions are added.

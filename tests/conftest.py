@@ -15,11 +15,13 @@ from playwright.sync_api import Browser, Page  # noqa: E402
 
 # Before anything of `lib` is imported. Left out are the rooms whose tests give NumPy's arrays to functions shown with
 # `Array` (jit_grad_vmap, custom_gradients, control_flow, debugging), and what tests give fakes to: the devices and queues
-# of the engine and its runs, and the charts of `lib.ui`.
+# of the engine and its runs, and the charts of `lib.ui`; and `composition.transforms`: a function inside another is checked
+# anew each time it is made, and its loops and differences make one at each turn, which took thirty times as long.
 CHECKED = (
     "lib.routines", "lib.measure",
     "lib.live.feed", "lib.live.history", "lib.live.pace", "lib.live.program", "lib.live.recorder",
-    "lib.lessons.composition", "lib.lessons.jit_grad", "lib.lessons.jit_vmap", "lib.lessons.multi_device",
+    "lib.lessons.composition.levels", "lib.lessons.composition.measure", "lib.lessons.composition.routine",
+    "lib.lessons.composition.view", "lib.lessons.jit_grad", "lib.lessons.jit_vmap", "lib.lessons.multi_device",
     "lib.lessons.pytrees", "lib.lessons.state_libraries", "lib.lessons.training",
 )  # fmt: skip
 install_import_hook(CHECKED, "checked.checked")

@@ -221,16 +221,17 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(
 
 
 def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app: str, page: Page) -> None:
-    h.open_page(page, f"{app}/composition?batch_size=8")
+    h.open_page(page, f"{app}/composition?batch_size=8&composition_panel=Levels")
     expect(page.locator(".ladder")).to_contain_text("jit(vmap(grad(f)))")
     page.get_by_role("button", name="+ checkpoint", exact=True).click()
     expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")
     expect(page.locator(".ladder")).not_to_contain_text("compiling")
-    page.get_by_text("Graph", exact=True).click()
-    expect(page.get_by_text("dot_general").first).to_be_visible()
     assert "stack=checkpoint" in page.url
     page.reload()
     expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")
+    page.get_by_role("radio", name="Inside", exact=True).click()
+    page.get_by_text("Graph", exact=True).click()
+    expect(page.get_by_text("dot_general").first).to_be_visible()
 
 
 def test_where_no_frame_comes_through_the_page_draws_its_run_by_itself(app: str, page: Page) -> None:

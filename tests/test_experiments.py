@@ -34,6 +34,7 @@ def test_every_stack_is_compiled_and_timed_and_those_without_jit_as_they_stand_t
             for pair in [(f"{name}, under jit", "steady"), (f"{name}, as it stands", "eager")][: 1 + (name in eager)]
         ),
     ]  # fmt: skip
+    assert {record.more["function"] for record in records} == {function.name}
     assert all(0 < record.low_ms <= record.median_ms <= record.high_ms for record in records)
     ms = {record.label: record.median_ms for record in records}
     for name in ("grad(f)", "vmap(jit(f))"):  # differentiated, or mapped, anew at each call
@@ -49,7 +50,7 @@ def test_stacks_that_differ_in_their_keywords_alone_are_told_apart() -> None:
 
 
 def test_timings_keep_their_names_when_the_stack_on_the_page_has_become_shorter(monkeypatch) -> None:
-    records = [once(f"{name}, compile", "compile", 1.0) for name in ("f", "grad(f)", "jit(grad(f))")]
+    records = [once(f"{name}, compile", "compile", 1.0, function="f") for name in ("f", "grad(f)", "jit(grad(f))")]
     drawn = []
     monkeypatch.setattr(charts, "timings", lambda title, records: drawn.extend(records))
     monkeypatch.setattr(charts, "show", lambda chart: None)

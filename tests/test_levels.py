@@ -67,9 +67,9 @@ def test_a_refused_level_ends_the_ladder_and_those_below_stay(name: str) -> None
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
-    text = "a" * 1000 + "b" * 5000 + "c" * 1000
+    text = "a" * 3000 + "b" * 5000 + "c" * 3000
     brief = levels._brief(text)
-    assert len(brief) < 1300 and brief.startswith("a" * 600) and brief.endswith("c" * 600)
+    assert len(brief) < 4100 and brief.startswith("a" * 2000) and brief.endswith("c" * 2000)
     assert levels._brief("short") == "short"
 
 
@@ -259,17 +259,6 @@ def test_a_long_array_is_abbreviated() -> None:
     assert value_text(np.float32(1.5)) == "1.5"
     assert value_text((np.zeros(2), np.ones(()))) == "[0] =\n[0. 0.]\n[1] =\n1."
     assert len(value_text(np.zeros(100_000))) < 60
-
-
-def test_each_compilation_is_its_own() -> None:
-    def fun(x):
-        traces.append(1)
-        return x
-
-    traces = []
-    for _ in range(2):
-        levels.fresh(fun)(1.0)
-    assert len(traces) == 2
 
 
 def test_another_seed_compiles_nothing() -> None:

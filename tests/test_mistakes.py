@@ -11,7 +11,7 @@ from conftest import ROOT
 from lib.lessons.jit_grad import mistakes as jit_grad
 from lib.lessons.jit_grad_vmap import mistakes as jit_grad_vmap
 from lib.lessons.state_libraries.routine import LIBRARIES
-from lib.routines.mistakes import Mistake, provoke
+from lib.routines.mistakes import Mistake, provoke, without_paths
 
 MODULES = {
     path.parent.name: import_module(f"lib.lessons.{path.parent.name}.mistakes")
@@ -94,6 +94,7 @@ RIGHT = {
     "pytrees": {
         "a key used twice": lambda difference: abs(difference) > 0.1,
         "a key used twice, under debug_key_reuse": lambda difference: abs(difference) > 0.1,
+        "split and fold_in of one key": lambda difference: abs(difference) > 0.1,
         "trees of different structure": [0.5, 0.5],
         "leaves in the order of writing": [3.0, 4.0],
         "None in a tree": 3,
@@ -160,7 +161,7 @@ def test_what_is_shown_is_jax_s_own_message_and_the_right_value(lesson, name):
         mistake.wrong()
     assert wrong.error == type(caught.value).__name__
     # Tracers and ids differ from call to call; the first sentence does not.
-    assert wrong.text.split(".")[0][:60] == str(caught.value).split(".")[0][:60]
+    assert wrong.text.split(".")[0][:60] == without_paths(str(caught.value)).split(".")[0][:60]
 
 
 @every_mistake
@@ -196,3 +197,21 @@ def test_a_wrong_one_that_does_not_raise_shows_its_value():
     wrong, right = provoke(Mistake(lambda: 2.0, lambda: (1.0, jax.numpy.arange(2)), TypeError, ""))
     assert (wrong.error, wrong.text) == (None, "2.")
     assert right.text == "1.\n[0 1]"
+
+
+def raises_with_a_path():
+    raise ValueError(
+        "at /srv/app/lib/lessons/x.py:12:4 (f), and /usr/lib/python3.11/site-packages/jax/_src/core.py:7; see https://docs.jax.dev/en/latest/errors.html, or a/b.py"
+    )
+
+
+def test_an_error_says_nothing_of_where_the_server_keeps_its_files() -> None:
+    wrong, _ = provoke(Mistake(raises_with_a_path, int, ValueError, ""))
+    assert wrong.text == "at x.py:12:4 (f), and core.py:7; see https://docs.jax.dev/en/latest/errors.html, or a/b.py"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [((3,), "(3,)"), ((), "()"), ((2, 3), "(2, 3)"), ((1.5, np.ones(2)), "1.5\n[1. 1.]")]
+)
+def test_a_shape_is_shown_as_a_shape(value, text) -> None:
+    assert provoke(Mistake(lambda: value, lambda: value, None, ""))[1].text == text

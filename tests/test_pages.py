@@ -155,18 +155,6 @@ def test_a_preset_never_presses_run_and_puts_a_run_that_goes_on_back_to_its_star
     assert numbers(app)["Step"] == "1", "the preset is applied once"
 
 
-@pytest.mark.parametrize("stem", ["compilation"])
-def test_every_mistake_shows_its_error_and_its_explanation(stem: str) -> None:
-    app = open_page(stem)
-    mistakes = next(box for box in app.selectbox if box.label == "Mistake").options
-    for mistake in mistakes:
-        pick(app, "Mistake", mistake)
-        press(app, "Break it")
-        settle(app)
-        assert any("in JAX's own words" in text.value or "It gives" in text.value for text in app.markdown)
-        assert app.info
-
-
 def test_a_measurement_shows_its_records() -> None:
     app = press(show(open_page("jit_grad_vmap"), "jit_grad_vmap", "Timings"), "Measure")
     end = time.monotonic() + TIMEOUT_S
@@ -193,119 +181,6 @@ def test_a_frame_of_a_long_run_stays_below_10_kB_and_differs_from_the_first_in_d
     assert charts
     assert [chart.spec for chart in charts] == before
     assert max(chart.ByteSize() - len(chart.spec) for chart in charts) < 10_000  # a specification is pushed once
-
-
-def test_the_cache_of_a_visitor_s_own_function_in_compilation_tells_hits_from_misses() -> None:
-    app = open_page("compilation")
-    for label, compiled, calls in [("float32[32]", 1, 1), ("the same again", 1, 2), ("float32[64]", 2, 3)]:
-        press(app, label)
-        settle(app.run())
-        assert any(f"{calls} calls" in text.value and f"**{compiled}** of them" in text.value for text in app.caption)
-    assert any("now f32[64] and before f32[32]" in code.value for code in app.code)
-    press(app, "Forget it all")
-    assert any("Nothing called yet" in text.value for text in app.caption)
-
-
-@pytest.mark.parametrize(
-    ("key", "shown"),
-    [("timeline", "The first result takes"), ("dispatch", "the call returns after"), ("roofline", "Roof: ")],
-)
-def test_a_measurement_of_compilation_ends_in_words(key: str, shown: str) -> None:
-    app = open_page("compilation")
-    settle(next(button for button in app.button if button.key == f"{key}_measure").click().run())
-    end = time.monotonic() + TIMEOUT_S
-    while not any(shown in text.value for text in [*app.markdown, *app.caption]):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-        settle(app.run())
-
-
-def ladder(app: AppTest) -> str:
-    """The table of the levels in the composition lab, once every level is compiled."""
-    end = time.monotonic() + TIMEOUT_S
-    while True:
-        html = next((e.proto.body for e in app.get("html") if "class='ladder'" in e.proto.body), "")
-        if html and "compiling" not in html:
-            return html
-        assert time.monotonic() < end, html
-        time.sleep(0.1)
-        settle(app.run())
-
-
-def type_stack(app: AppTest, text: str) -> AppTest:
-    return settle(next(box for box in app.text_input if box.key == "stack").set_value(text).run())
-
-
-def test_every_level_of_a_stack_is_shown_with_its_type_and_agrees_with_numpy() -> None:
-    app = open_page("composition")
-    html = ladder(app)
-    for level in ("f", "grad(f)", "vmap(grad(f))", "jit(vmap(grad(f)))"):
-        assert f"<code>{level}</code>" in html
-    assert "f32[<b class='batch'>32</b>, <b class='derivative'>3</b>]" in html
-    assert html.count("✓") == 4 and "✗" not in html
-    pick(app, "Batch size", 8)
-    assert "f32[<b class='batch'>8</b>, <b class='derivative'>3</b>]" in ladder(app)
-
-
-def test_levels_are_added_moved_and_taken_away() -> None:
-    app = open_page("composition")
-    settle(next(button for button in app.button if button.label == "+ checkpoint").click().run())
-    assert app.session_state["stack"] == "checkpoint(jit(vmap(grad(f), in_axes=(None, 0, 0))))"
-    settle(next(button for button in app.button if button.key == "level_3_inwards").click().run())
-    assert app.session_state["stack"] == "jit(checkpoint(vmap(grad(f), in_axes=(None, 0, 0))))"
-    settle(next(button for button in app.button if button.key == "level_1_away").click().run())
-    assert app.session_state["stack"] == "jit(checkpoint(grad(f)))"
-    settle(next(box for box in app.text_input if box.label == "argnums").set_value("(0, 1)").run())
-    assert app.session_state["stack"] == "jit(checkpoint(grad(f, argnums=(0, 1))))"
-    assert ladder(app).count("✓") == 4
-    pick(app, "Function", "affine")
-    assert "grad(f)" in ladder(app) and any("one number" in info.value for info in app.info)
-
-
-def test_a_refused_level_shows_jax_s_words_and_the_levels_below() -> None:
-    app = type_stack(open_page("composition"), "jit(grad(vmap(f, in_axes=(None, 0, 0))))")
-    html = ladder(app)
-    assert html.count("✓") == 2 and "→ refused" in html
-    assert any("TypeError" in text.value for text in app.markdown)
-    assert any("put `vmap` above `grad`" in info.value for info in app.info)
-    type_stack(app, "jit(grad(f)")
-    assert any("balanced brackets" in error.value for error in app.error)
-
-
-def test_a_typed_function_goes_through_the_lab() -> None:
-    app = pick(open_page("composition"), "Function", "type your own")
-    type_stack(app, "jit(hessian(f))")
-    assert ladder(app).count("✓") == 3
-    box = next(box for box in app.text_input if box.label == "f =")
-    settle(box.set_value("sin(x) + __import__('os')").run())
-    assert any("underscore" in error.value for error in app.error)
-    assert any(panel.label.startswith("Compile log") for panel in app.expander)  # the page's foot stands
-    settle(next(box for box in app.text_input if box.label == "f =").set_value("w @ x").run())
-    assert any("This does not work for" in error.value for error in app.error)
-
-
-def test_every_view_of_a_level_is_shown() -> None:
-    app = open_page("composition")
-    ladder(app)
-    for view, element in (("Compiled", "dataframe"), ("Value", "code"), ("Code", "code")):
-        app.session_state["lab_view"] = view
-        settle(app.run())
-        ladder(app)
-        assert app.get(element), view
-    assert any("jax.vmap(f1, in_axes=(None, 0, 0))" in code.value for code in app.code)
-
-
-def test_the_two_orders_differ_by_what_is_told() -> None:
-    app = pick(open_page("composition"), "Pair", "vmap of jit, or jit of vmap")
-    end = time.monotonic() + TIMEOUT_S
-    while not any("The values" in text.value for text in app.markdown):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-        settle(app.run())
-    assert any("The values agree" in text.value for text in app.markdown)
-    pick(app, "Pair", "the stack above, and another")
-    settle(next(box for box in app.text_input if box.label == "The other stack").set_value("nonsense").run())
-    assert any("innermost is f" in error.value for error in app.error)
 
 
 # What others have measured.

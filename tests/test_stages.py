@@ -228,3 +228,15 @@ def test_the_stages_made_are_those_of_the_composition():
     fun, (w, inputs, targets) = compilation.batch_gradient(16)
     expected = 2 * inputs.T @ (inputs @ w - targets)
     np.testing.assert_allclose(jax.jit(fun)(w, inputs, targets), expected, rtol=1e-4)
+
+
+def test_what_it_took_to_compile_is_never_what_it_took_to_find():
+    def fun(x):
+        traces.append(1)
+        return x
+
+    traces = []
+    jax.jit(fun)(1.0)
+    for _ in range(2):
+        stages_made(lambda: (fun, (1.0,)))
+    assert len(traces) == 3

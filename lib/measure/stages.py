@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections import Counter
@@ -93,6 +94,11 @@ def compile_in_stages(jitted: Any, *args: Any, **static: Any) -> tuple[jax.stage
     return compiled, phases
 
 
+def fresh(fun: Callable[..., Any]) -> Any:
+    """Jitted through a new function object: nothing that JAX keeps for another applies to it."""
+    return jax.jit(functools.wraps(fun)(lambda *args: fun(*args)))
+
+
 def stages_of(jitted: Any, *args: Any) -> Stages:
     """Takes a jitted function through all stages, for arrays or `jax.ShapeDtypeStruct`s."""
     traced, lowered, compiled, phases = take_stages(jitted, *args)
@@ -116,7 +122,7 @@ def stages_made(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Ha
 def stages_and_value(make: Callable[..., tuple[Callable[..., Any], tuple]], *args: Hashable) -> tuple[Stages, str]:
     """As `stages_made`, and the value of a call as text, leaf by leaf."""
     fun, arrays = make(*args)
-    jitted = jax.jit(fun)
+    jitted = fresh(fun)  # or "Compiled in" would tell what it took to find the program
     stages = stages_of(jitted, *arrays)
     stages = stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
     leaves = jax.tree_util.tree_leaves_with_path(jitted(*arrays))  # finds the program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,11 +41,18 @@ def _outcome(call: Callable[[], Any], expected: type[Exception] | None) -> Outco
     try:
         value = call()
     except expected as error:
-        return Outcome(type(error).__name__, str(error))
+        return Outcome(type(error).__name__, without_paths(str(error)))
     return Outcome(None, _text(value))
 
 
+def without_paths(text: str) -> str:
+    """A message with its files by their names alone: where a server keeps them is no part of the lesson."""
+    return re.sub(r"(?<![\w.:/])(?:/[\w.+@-]+)+/(?=[\w.+-]+\.py\b)", "", text)
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, tuple) and all(type(part) is int for part in value):
+        return str(value)  # a shape
     if isinstance(value, tuple | list):
         return "\n".join(_text(part) for part in value)
     return np.array2string(np.asarray(value), precision=4, threshold=12)

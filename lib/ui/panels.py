@@ -76,10 +76,10 @@ def source(*functions: Callable[..., Any], label: str | None = None) -> None:
     """The real source of routines; folded behind a label if one is given."""
     code = "\n\n".join(inspect.getsource(function).rstrip() for function in functions)
     if label is None:
-        st.code(code, language="python")
+        st.code(code, language="python", wrap_lines=True)
     else:
         with st.expander(label):
-            st.code(code, language="python")
+            st.code(code, language="python", wrap_lines=True)
 
 
 def _ask(device: jax.Device, fun: Callable[..., Any], *args: Hashable) -> Future:

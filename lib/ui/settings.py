@@ -67,17 +67,16 @@ SETTINGS: dict[str, Setting] = {
     "width": Setting("training", "selectbox", 8),
     # composition
     "composition_pair": Setting("composition", "selectbox"),
-    "lab_function": Setting("composition", "selectbox"),
-    "lab_log": Setting("composition", "toggle", False),
+    "lab_function": Setting("composition", "selectbox", "squared loss"),
     "lab_positive": Setting("composition", "toggle", False),
     "lab_shape_{}": Setting("composition", "text_input", "()"),
     "lab_shared_{}": Setting("composition", "pills"),
     "lab_text": Setting("composition", "text_input", "sin(x) * exp(-x**2 / s)"),
     "lab_view": Setting("composition", "segmented_control", "jaxpr"),
     "other_stack": Setting("composition", "text_input", "jit(grad(f))"),
-    "stack": Setting("composition", "text_input"),
+    "stack": Setting("composition", "text_input", "jit(vmap(grad(f), in_axes=(None, 0, 0)))"),
     # compilation
-    "compiled_depth": Setting("compilation", "select_slider", 2),
+    "compiled_depth": Setting("compilation", "selectbox", 2),
     "num_steps": Setting("compilation", "number_input", 3),
     "routine": Setting("compilation", "selectbox"),
     # pytrees
@@ -88,11 +87,14 @@ SETTINGS: dict[str, Setting] = {
     "tree_depth": Setting("pytrees", "select_slider", 1),
     # state_libraries
     "libraries_log": Setting("state_libraries", "toggle", True),
+    "library": Setting("state_libraries", "segmented_control", "pytree"),
     "library_{}": Setting("state_libraries", "selectbox"),
     # custom_gradients
     "custom_gradients_pair": Setting("custom_gradients", "selectbox"),
     # control_flow
     "control_flow_pair": Setting("control_flow", "segmented_control", "cond"),
+    "time_loop": Setting("control_flow", "segmented_control", "scan"),
+    "predicate": Setting("control_flow", "segmented_control", "one for each example"),
     # multi_device
     "batch_axes": Setting("multi_device", "selectbox"),
     "hidden_axis": Setting("multi_device", "selectbox"),

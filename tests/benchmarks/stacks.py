@@ -34,7 +34,9 @@ def run() -> list[Figure]:
     took = []
     with serve() as server, chromium() as browser:
         for name in TRANSFORMS:
-            page = open_page(browser.new_page(viewport=SCREEN), f"{server.url}/composition?stack={BASE}")
+            page = open_page(
+                browser.new_page(viewport=SCREEN), f"{server.url}/composition?composition_panel=Levels&stack={BASE}"
+            )
             page.wait_for_selector(".ladder")
             page.wait_for_timeout(PAUSE_MS)
             page.wait_for_selector(STANDS)

@@ -30,12 +30,12 @@ def _gantt_spec(
     y = alt.Y("row:N", title=None, sort=list(rows), scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=260))
     x = alt.X("start_ms:Q", title="milliseconds", axis=alt.Axis(tickCount=6))
     scale = alt.Scale(domain=list(names), range=list(colors))
-    legend = alt.Legend(columns=2) if set(rows) != set(names) else None
+    legend = alt.Legend(columns=3) if set(rows) != set(names) else None
     color = alt.Color("name:N", title=None, scale=scale, legend=legend)
     bars = base.mark_bar(strokeWidth=3, height={"band": 0.6}).encode(
         x, y, color, alt.Stroke("name:N", title=None, scale=scale, legend=legend), x2="end_ms:Q"
     )
-    text = base.mark_text(align="left", dx=8, fontSize=16).encode(alt.X("end_ms:Q"), y, color, text="text:N")
+    text = base.mark_text(align="left", dx=8, fontSize=16).encode(alt.X("end_ms:Q"), y, text="text:N")
     room = (
         base.transform_joinaggregate(last="max(end_ms)")
         .transform_calculate(room="1.3 * datum.last")

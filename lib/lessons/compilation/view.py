@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -13,7 +12,6 @@ from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation.jit_cache import AGAIN, LAMBDA, LENGTH, NUMBER, POWER, JitCache
 from lib.lessons.compilation.measure import DISPATCH
 from lib.lessons.training import charts as training
-from lib.lessons.training.routine import Training
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
@@ -28,10 +26,9 @@ STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile",
 """Parts of the start of a process, and their colours."""
 
 
-def draw_run(task: Training) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws a training, and below it what each of its programs took to compile."""
-    draw = training.draw_run(task)
-    return lambda snapshot: [*draw(snapshot), _programs(snapshot)]
+def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
+    """The loss of a training, and what each of its programs took to compile."""
+    return [training.losses(snapshot, "step", True)._replace(width=0.5), _programs(snapshot)]
 
 
 def _programs(snapshot: Snapshot) -> charts.Chart:
@@ -41,7 +38,7 @@ def _programs(snapshot: Snapshot) -> charts.Chart:
         bars += drawn.end_to_end(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
     # The place of the first one is there before it is compiled.
     rows = [f"program {number}" for number in range(1, max(1, len(snapshot.compilations)) + 1)]
-    return drawn.gantt("Programs of this run", bars, rows, COMPILING, 175 + 34 * len(rows))
+    return drawn.gantt("Programs of this run", bars, rows, COMPILING, 300)._replace(width=0.5)
 
 
 def draw_timeline(records: Records) -> None:
@@ -52,12 +49,12 @@ def draw_timeline(records: Records) -> None:
     for phase, took in ms.items():
         bars.append({"row": phase, "name": phase, "start_ms": at, "end_ms": at + took, "text": duration(took)})
         at += took
-    charts.show(drawn.gantt("From Python to a result", bars, list(phases), phases, 300))
+    charts.show(drawn.gantt(f"{records[0].label}: from Python to a result", bars, list(phases), phases, 300))
     if "steady" in ms:
         before = at - ms["steady"]
         st.markdown(
-            f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: the way there "
-            f"costs as much as **{before / ms['steady']:,.0f}** calls."
+            f"The first result takes **{duration(before)}**, each later one **{duration(ms['steady'])}**: compiling takes as "
+            f"long as **{before / ms['steady']:,.0f}** calls."
         )
 
 
@@ -154,7 +151,7 @@ def draw_dispatch(records: Records) -> None:
             + (
                 "The two are not distinguishable."
                 if factor is None
-                else f"Who does not wait is wrong by a factor of {factor:,.0f}."
+                else f"A timing that does not wait for the result is too short by a factor of {factor:,.0f}."
             )
         )
 
@@ -165,7 +162,7 @@ def draw_starts(records: Records) -> None:
     rows = list(dict.fromkeys(record.label for record in records))
     for start in rows:
         bars += drawn.end_to_end(start, {r.phase: r.median_ms for r in records if r.label == start})
-    charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 245))
+    charts.show(drawn.gantt("From import to the first result", bars, rows, STARTS, 300))
     for record in records:
         if record.phase == "compile":
             how = "read from the cache" if record.more["found"] else "compiled, and written to the cache"
@@ -209,7 +206,7 @@ def draw_export(report: dict[str, Any]) -> None:
         f"**{float(report['difference']):.2g}**."
     )
     module = re.sub(r"^#loc.*\n| loc\((?:[^()]|\([^()]*\))*\)", "", report["module"], flags=re.MULTILINE)
-    st.code(module, language=None, height=230)
+    st.code(module, language=None, height=230, wrap_lines=True)
 
 
 def draw_roofline(records: Records) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,7 +12,8 @@ from lib.lessons.composition import transforms
 from lib.lessons.composition.routine import ExampleFunction
 from lib.lessons.composition.transforms import Signature, Stack
 from lib.measure import jaxprs
-from lib.measure.stages import Stages, cut, placed, stages_of
+from lib.measure.stages import Stages, cut, fresh, placed, stages_of
+from lib.routines.mistakes import without_paths
 
 MAX_EVALUATIONS = 4000
 """Of the plain function, to check one value: some 50 ms of NumPy."""
@@ -109,8 +109,9 @@ def trace_levels(function: ExampleFunction, stack: Stack, batch_size: int) -> tu
     return tuple(found)
 
 
-def _brief(text: str, limit: int = 1200) -> str:
+def _brief(text: str, limit: int = 4000) -> str:
     """A long message without its middle: what is wrong stands at the beginning, what to do at the end."""
+    text = without_paths(text)
     return text if len(text) <= limit else f"{text[: limit // 2]}\n…\n{text[-limit // 2 :]}"
 
 
@@ -156,11 +157,6 @@ def level_arguments(function: ExampleFunction, stack: Stack, batch_size: int, se
     """Values to call a stack with, NumPy arrays."""
     signature = level_signature(function, stack, batch_size)
     return transforms.draw(signature.names, signature.inputs, seed, function.positive)
-
-
-def fresh(fun: Callable) -> Any:
-    """Jitted through a new function object: nothing that JAX keeps for another applies to it."""
-    return jax.jit(lambda *args: fun(*args))
 
 
 @lru_cache(maxsize=MAX_PROGRAMS)

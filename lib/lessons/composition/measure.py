@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 from lib.lessons.composition import transforms
-from lib.lessons.composition.levels import fresh, level_arguments
+from lib.lessons.composition.levels import level_arguments
 from lib.lessons.composition.routine import ExampleFunction
 from lib.lessons.composition.transforms import Stack
 from lib.measure.jaxprs import equations_of
-from lib.measure.stages import take_stages
+from lib.measure.stages import fresh, take_stages
 from lib.measure.timing import PAUSE, Rows, interleaved, once, timed
 
 MAX_EAGER = 150
@@ -26,7 +26,8 @@ def stack_times(
     """Stacks that JAX takes: what each costs to compile, then the steady state of all in turns.
 
     Yields:
-        Records with the stack's expression in their label, without keywords where it is the only such stack. What is
+        Records that say which `function` is f, with the stack's expression in their label, without keywords where it is the
+        only such stack. What is
         compiled is `jit` of the stack; where that is not what stands there, the stack as it stands is timed too, in
         the phase "eager": JAX goes through it from the beginning at each call. Not if it is long: each of its
         operations is compiled first.
@@ -40,7 +41,7 @@ def stack_times(
         args = jax.device_put(level_arguments(function, stack, batch_size, seed), device)
         jitted = fresh(transforms.apply(function.fun, stack))
         traced, _, _, phases = take_stages(jitted, *args)
-        yield once(f"{label}, compile", "compile", phases.total_ms)
+        yield once(f"{label}, compile", "compile", phases.total_ms, function=function.name)
         calls[f"{label}, under jit"] = partial(jitted, *args)
         length = sum(1 for _ in equations_of(traced.jaxpr.jaxpr))
         if (not stack or stack[-1].name != "jit") and length <= MAX_EAGER:
@@ -50,4 +51,4 @@ def stack_times(
         jax.block_until_ready(call())
     timings = yield from interleaved(calls, budget_s=0.4 * len(calls))
     for label, timing in timings.items():
-        yield timed(label, phase_of[label.rpartition(", ")[2]], timing)
+        yield timed(label, phase_of[label.rpartition(", ")[2]], timing, function=function.name)

@@ -16,7 +16,7 @@ from lib.lessons.composition import transforms
 from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
-from lib.routines.typed import check, parse
+from lib.routines.typed import TypedFunction, check, parse
 
 
 def squared_difference(x, y):
@@ -66,6 +66,11 @@ class ExampleFunction:
     arguments: tuple[tuple[str, tuple[int, ...]], ...]
     in_axes: tuple[int | None, ...]
     positive: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in code; what was typed is f, and its text says what it is."""
+        return f"f = {self.fun.text}" if isinstance(self.fun, TypedFunction) else self.fun.__name__
 
     def signature(self) -> Signature:
         """What it takes and returns, before any transformation."""

@@ -7,45 +7,43 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import lru_cache
 from html import escape
 from typing import Any
 
+import altair as alt
 import numpy as np
 import streamlit as st
 
 from lib.lessons.composition import levels, transforms
 from lib.lessons.composition import routine as composition
 from lib.lessons.composition.levels import LevelReport, Traced
+from lib.lessons.composition.measure import stack_times
 from lib.lessons.composition.routine import FUNCTIONS, ExampleFunction
 from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError, short
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
+from lib.live.run import Snapshot
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS
-from lib.routines.typed import parse, parse_shape
+from lib.routines.typed import TextError, parse, parse_shape
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.settings import ask
-from lib.ui.style import duration, quantity
-from lib.ui.typed_input import TYPED, typed, understood
-
-DEFAULT_FUNCTION = "squared loss"
+from lib.ui.style import TRAIN, duration, quantity
+from lib.ui.typed_input import TYPED, kept, typed
 
 Traces = tuple[Traced, ...]
 
 
-# The function.
+# The settings.
 
 
 def choose_function() -> ExampleFunction:
     """One of the functions, or one that the visitor types."""
-    names = [*FUNCTIONS, TYPED]
-    name = ask("lab_function", "Function", names, default=DEFAULT_FUNCTION, on_change=_suit_stack)
-    if name == TYPED:
-        return _typed_function()
-    panels.source(FUNCTIONS[name].fun)
-    return FUNCTIONS[name]
+    name = ask("lab_function", "Function", [*FUNCTIONS, TYPED], on_change=_suit_stack, width=190)
+    return _typed_function() if name == TYPED else FUNCTIONS[name]
 
 
 def _suit_stack() -> None:
@@ -59,54 +57,49 @@ def _suit_stack() -> None:
 
 def _typed_function() -> ExampleFunction:
     fun = typed("f =", "lab_text", parse)
-    with st.container(horizontal=True):
-        shapes = tuple(
-            understood(
-                parse_shape,
-                ask("lab_shape_{}", f"Shape of {name}", part=name, max_chars=20, width=130),
-            )
-            for name in fun.arguments
-        )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        shared = ask(
-            "lab_shared_{}",
-            "Shared by all examples",
-            list(fun.arguments),
-            part="_".join(fun.arguments),
-            default=list(fun.arguments)[1:],
-            selection_mode="multi",
-        )
-        positive = ask("lab_positive", "Positive inputs only")
-    return understood(composition.typed_function, fun.text, shapes, tuple(shared), positive)
+    texts = [ask("lab_shape_{}", f"Shape of {name}", part=name, max_chars=20, width=100) for name in fun.arguments]
+    shared = ask(
+        "lab_shared_{}", "Shared by all examples", list(fun.arguments), part="_".join(fun.arguments),
+        default=list(fun.arguments)[1:], selection_mode="multi",
+    )  # fmt: skip
+    positive = ask("lab_positive", "Positive inputs only")
+    return kept(
+        "lab_function",
+        lambda: composition.typed_function(fun.text, tuple(map(parse_shape, texts)), tuple(shared), positive),
+        lambda: next(iter(FUNCTIONS.values())),
+    )
 
 
-# The stack.
+def choose_stack(key: str, label: str) -> Stack:
+    """A stack as text. Without a sense the reason stands below, and the page goes on with the last one that had one."""
+
+    def read(text: str) -> Stack:
+        try:
+            return transforms.parse(text)
+        except StackError as error:
+            raise TextError(str(error), text) from None
+
+    return typed(label, key, read)
 
 
-def build(function: ExampleFunction) -> Stack | None:
-    """The stack as text, with buttons to change it; None as long as the text is none."""
-    default = transforms.expression(composition.with_default_axes(FUNCTIONS[DEFAULT_FUNCTION], ("grad", "vmap", "jit")))
-    text = ask("stack", "Stack: change it here, or with the buttons below", default=default)
-    try:
-        stack = transforms.parse(text)
-    except StackError as error:
-        st.error(str(error))
-        st.button("Begin again with f", on_click=_write, args=((),), icon=":material/replay:")
-        return None
-    with st.container(horizontal=True, gap="small"):
-        for place, level in enumerate(stack):
-            _level_box(function, stack, place, level)
+# The levels, to be changed.
+
+
+def build(function: ExampleFunction, stack: Stack) -> None:
+    """A box for each level, and a button for each transformation that can be put on the outside."""
     with st.container(horizontal=True, gap="xsmall"):
         for name, transform in TRANSFORMS.items():
             st.button(
                 f"+ {name}", key=f"add_{name}", help=f"Puts {name} on the outside: {transform.about}.", on_click=_add,
                 args=(function, stack, name), disabled=len(stack) == transforms.MAX_LEVELS,
             )  # fmt: skip
-    return stack
+    with st.container(horizontal=True, gap="small"):
+        for place, level in enumerate(stack):
+            _level_box(stack, place, level)
 
 
-def _level_box(function: ExampleFunction, stack: Stack, place: int, level: Level) -> None:
-    with st.container(border=True, width=232, gap="xxsmall"):
+def _level_box(stack: Stack, place: int, level: Level) -> None:
+    with st.container(border=True, width=190, gap="xxsmall"):
         st.markdown(f"{place + 1}. **`{level.name}`**", help=TRANSFORMS[level.name].about)
         for keyword in TRANSFORMS[level.name].keywords:
             # The text is part of the key: the box shows what the stack says, whoever changed it.
@@ -294,7 +287,11 @@ def refusal(traced: Traced) -> None:
 
 # One level.
 
-VIEWS = ("jaxpr", "Graph", "Compiled", "Value", "Code")
+VIEWS = ("jaxpr", "Graph", "Compiled", "Value")
+TALL = 20
+"""More lines than these are scrolled through in their own box."""
+BOX = 460
+"""Its height in pixels."""
 
 
 def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> None:
@@ -308,12 +305,13 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
         )
         view = ask("lab_view", "Show", VIEWS, required=True)
     traced = labels[chosen]
+    if traced.stack:
+        st.markdown(f"`{traced.stack[-1].name}`: {TRANSFORMS[traced.stack[-1].name].about}.")
     if view == "jaxpr":
-        st.html(_jaxpr(traced, traced.marks, traced.stack[-1].name if traced.stack else ""))
+        with _box(len(traced.lines)):
+            st.html(_jaxpr(traced, traced.marks, traced.stack[-1].name if traced.stack else ""))
     elif view == "Graph":
         _graph(traced)
-    elif view == "Code":
-        _code(function, traced)
     else:
 
         def draw(reports: list[LevelReport | None]) -> None:
@@ -325,6 +323,11 @@ def detail(function: ExampleFunction, traces: Traces, controls: Controls) -> Non
                 _value(traced, reports[0])
 
         when_there(lambda: [ask_report(function, traced.stack, controls)], draw)
+
+
+def _box(lines: int, tall: int = TALL, height: int = BOX) -> Any:
+    """A place for so many lines that does not make the page longer than it should be."""
+    return st.container(height=height if lines > tall else "content", border=False)
 
 
 def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
@@ -343,7 +346,8 @@ def _graph(traced: Traced) -> None:
     if traced.flowchart.count("\n") > 4 * jaxprs.MAX_NODES:
         st.info("Too many equations for a picture, even one node a source line: choose a level further inside.")
         return
-    st.mermaid_chart(traced.flowchart)
+    with _box(traced.equations * 3):  # a node with its arrow is as tall as some lines
+        st.mermaid_chart(traced.flowchart)
     st.caption(
         "Nodes are equations, arrows values with their types; a red rim marks what the backward pass added."
         + (
@@ -352,15 +356,6 @@ def _graph(traced: Traced) -> None:
             else ""
         )
     )
-
-
-def _code(function: ExampleFunction, traced: Traced) -> None:
-    lines = transforms.code(traced.stack, tuple(name for name, _ in function.arguments))
-    call = f"f{len(traced.stack)}" if traced.stack else "f"
-    st.code(f"{lines}\n\n{call}({', '.join(traced.names)})".lstrip(), language="python")
-    st.html(f"<code class='types'>{_inputs_html(traced)}<br>→ {type_html(traced.signature.output)}</code>{LEGEND}")  # type: ignore[union-attr]
-    if traced.stack:
-        st.markdown(f"`{traced.stack[-1].name}`: {TRANSFORMS[traced.stack[-1].name].about}.")
 
 
 def _value(traced: Traced, report: LevelReport) -> None:
@@ -380,36 +375,41 @@ def _value(traced: Traced, report: LevelReport) -> None:
 # Two stacks.
 
 
-def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> tuple[Stack, ...]:
-    """Two stacks side by side: jaxpr, program, value. Gives those that JAX takes."""
-    futures = [ask_traces(function, stack, controls.batch_size) for stack in pair]
-    if not all(future.done() for future in futures):
-        when_there(lambda: futures, lambda _: None)
-        return ()
-    traces = [future.result()[-1] for future in futures]
+def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Controls) -> None:
+    """Two stacks side by side: jaxpr, program, value, timings; or why JAX refuses one."""
+    asked = [ask_traces(function, stack, controls.batch_size) for stack in pair]
+    traces = [waiting.result(future)[-1] for future in asked]
     refused = [traced for traced in traces if traced.signature is None]
     for traced in refused:
         refusal(traced)
     if refused:
-        return ()
+        return
     for place, column in enumerate(st.columns(2)):
         here, there = traces[place], traces[1 - place]
         with column:
             st.markdown(f"`{transforms.expression(here.stack)}`")
-            st.html(
-                f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
-                + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
-            )
+            with _box(max(len(traced.lines) for traced in traces), 10, 340):
+                st.html(
+                    f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
+                    + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
+                )
 
     def draw(reports: list[LevelReport | None]) -> None:
         one, other = reports
         if one is None or other is None:
             return
-        st.dataframe(_differences(traces, (one, other)), hide_index=True, height="content")
+        table = _differences(traces, (one, other))
+        st.dataframe(table, hide_index=True, height=min(36 * (len(table[""]) + 1), 330))
         st.markdown(_same_value(one, other))
 
-    when_there(lambda: [ask_report(function, traced.stack, controls) for traced in traces], draw)
-    return pair
+    left, right = st.columns([1, 1.3], gap="large")
+    with left:
+        when_there(lambda: [ask_report(function, traced.stack, controls) for traced in traces], draw)
+    with right:
+        panels.measure(
+            "pair", controls, draw_times, "The pair: compiled from nothing, then called in turns, blocked.",
+            stack_times, function, pair, controls.batch_size, controls.seed,
+        )  # fmt: skip
 
 
 def _differences(traces: list[Traced], reports: tuple[LevelReport, LevelReport]) -> dict[str, list[str]]:
@@ -445,23 +445,27 @@ def _same_value(one: LevelReport, other: LevelReport) -> str:
     ) else f"The values differ: by up to **{apart:.3g}**."  # fmt: skip
 
 
-def read_pair(stack: Stack, text: str) -> tuple[Stack, Stack] | None:
-    """A stack and another that is typed; None as long as that is not right."""
-    try:
-        return stack, transforms.parse(text)
-    except StackError as error:
-        st.error(str(error))
-        return None
-
-
 # Timings.
 
 
+PHASES = ("compile", "steady", "eager")
+FEW = 6
+"""Records for one chart; if there are more, compiling stands beside the calls."""
+
+
 def draw_times(records: Records) -> None:
-    """What `measure.stack_times` yields, as a chart: phase by phase."""
-    phases = ("compile", "steady", "eager")
-    told = sorted(records, key=lambda record: phases.index(record.phase))
-    charts.show(charts.timings("Compiling once, and one call in the steady state", told))
+    """What `measure.stack_times` yields, phase by phase, with the function that was measured in the titles."""
+    name = records[0].more["function"]
+    told = sorted(records, key=lambda record: PHASES.index(record.phase))
+    if len(told) <= FEW:
+        charts.show(charts.timings(f"{name}: compile once, one call", told))
+        return
+    compiling = [record for record in told if record.phase == "compile"]
+    left, right = st.columns(2)
+    with left:
+        charts.show(charts.timings(f"{name}: compile once", compiling))
+    with right:
+        charts.show(charts.timings(f"{name}: one call", told[len(compiling) :]))
 
 
 # Stacks that do not work.
@@ -469,9 +473,27 @@ def draw_times(records: Records) -> None:
 
 def broken() -> None:
     """Buttons that load stacks which JAX refuses."""
+    st.markdown("Each button loads a stack that JAX refuses. **Levels** shows its error, and the levels below.")
     with st.container(horizontal=True):
         for name, (function, stack) in composition.BROKEN.items():
             st.button(name, key=f"broken_{name}", icon=":material/bolt:", on_click=_load, args=(function, stack))
+
+
+def picture(name: str, snapshot: Snapshot) -> charts.Chart:
+    """The entries of the argument that descends, as many as are kept."""
+    values = snapshot.picture["argument"] if snapshot.picture else np.empty(0, np.float32)
+    title = f"{name}, entry by entry"
+    entries = {"entry": np.arange(len(values), dtype=np.uint8), "value": values}
+    return charts.chart(_picture_spec(title), title, 0.5, entries=entries)
+
+
+@lru_cache(maxsize=64)
+def _picture_spec(title: str) -> charts.Spec:
+    base = alt.Chart(charts.named("entries"))
+    x = alt.X("entry:Q", title="entry", axis=alt.Axis(tickMinStep=1, format="d"))
+    y = alt.Y("value:Q", title="value", axis=alt.Axis(tickCount=6, format=".4~g"))
+    stems = base.mark_rule(strokeWidth=2, color=TRAIN).encode(x, y, y2=alt.datum(0))
+    return charts.build(alt.layer(stems, base.mark_point(size=70, filled=True, color=TRAIN).encode(x, y)), 300, title)
 
 
 def _load(function: str, stack: str) -> None:
