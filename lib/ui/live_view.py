@@ -117,9 +117,16 @@ def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
     for label, icon, press, does in (
         ("Pause", "pause", run.pause, "Stops after the steps that are being computed."),
         ("Step", "skip_next", run.step, "Takes one step."),
+        (
+            "Go back",
+            "history",
+            run.go_back,
+            "Back to when the loss was last near its lowest. Later steps are forgotten.",
+        ),
         ("Reset", "replay", run.reset, "Back to before the first step."),
     ):
-        st.button(label, key=f"{name}_{label.lower()}", icon=f":material/{icon}:", on_click=press, help=does)
+        key = f"{name}_{label.lower().replace(' ', '_')}"
+        st.button(label, key=key, icon=f":material/{icon}:", on_click=press, help=does)
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:
