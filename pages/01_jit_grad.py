@@ -18,7 +18,7 @@ from lib.lessons.jit_grad.mistakes import MISTAKES
 from lib.lessons.jit_grad.snippet import line, snippet
 from lib.live.run import Snapshot
 from lib.routines.snippets import source
-from lib.ui import charts, frame, panels
+from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
@@ -47,7 +47,7 @@ def typed_name() -> TypedScalarFunction:
     return TypedScalarFunction(f.text, tuple(sorted(variables[:2])), (low, high))
 
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with stage.settings():
     choice = ask("function", "Function", [*FUNCTIONS, TYPED], width=220)
     name: Name = typed_name() if choice == TYPED else choice
     function = function_of(name)
@@ -66,16 +66,15 @@ def draw(snapshot: Snapshot) -> list[charts.Shown]:
     picture = view.descent if one_variable else view.contours
     return [
         picture(function, landscape(), snapshot.picture, points, width=0.5),
-        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, height=360, width=0.5),
+        charts.fan("f at the points: mean, range", "f", snapshot, False, descent.CURVES, width=0.5),
     ]
 
 
-st.code(line(name), language="python")
 rate = function.learning_rate
-if not rate / 30 <= controls.learning_rate <= 10 * rate:
-    side = "above" if controls.learning_rate > rate else "below"
-    st.caption(f"The learning rate {controls.learning_rate:g} is far {side} what suits this function: try {rate:g}.")
-live(descent.Descent(name, controls.batch_size, constants), controls, draw, pace="20")
+live(
+    descent.Descent(name, controls.batch_size, constants), controls, draw,
+    code=line(name), suits=(rate / 10, 3 * rate), pace="20",
+)  # fmt: skip
 
 
 def code() -> None:

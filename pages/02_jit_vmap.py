@@ -17,7 +17,7 @@ from lib.lessons.jit_vmap import view
 from lib.lessons.jit_vmap.mistakes import MISTAKES
 from lib.live.run import Snapshot
 from lib.routines.typed import check, parse, parse_shape
-from lib.ui import charts, frame, panels
+from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, kept, typed
@@ -26,7 +26,7 @@ AXES = ["None", "0", "1"]
 SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 
 controls = frame.begin(__doc__)
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with stage.settings():
     own = [ask("in_axes_{}", f"in_axes of {what}", AXES[:2], part=what, default="None", required=True) == "0"
            for what in ("targets", "learning_rate")]  # fmt: skip
 problem = batching.Ensemble(controls.batch_size, *own)
@@ -37,12 +37,11 @@ def draw(snapshot: Snapshot) -> list[charts.Shown]:
     preds = snapshot.picture["preds"] if snapshot.picture else None
     return [
         view.fits(inputs, targets, preds, problem, width=0.5),
-        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, height=360, width=0.5),
+        charts.fan("Loss: mean, range", "mean squared error", snapshot, True, batching.CURVES, width=0.5),
     ]
 
 
-st.code(code_of.line(problem), language="python")
-live(problem, controls, draw, pace="100")
+live(problem, controls, draw, code=code_of.line(problem), suits=(0.01, 0.3), pace="100")
 
 
 def typed_name() -> batching.Name:

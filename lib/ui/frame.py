@@ -19,7 +19,7 @@ from lib.ui.panels import compile_log_panel
 from lib.ui.settings import PAGE
 
 PAGES = Path(__file__).parents[2] / "pages"
-SECTIONS = {"0": "The core", "1": "Composition and compilation", "2": "Next steps"}
+SECTIONS = {"0": "The core", "1": "Compose and compile", "2": "Next steps"}
 """The first digit of a file's number says which section it belongs to. Page 00 is the home page."""
 
 SIDEBAR = 250

@@ -69,7 +69,8 @@ const scaled = (part, by) => {
   if (!part || typeof part !== "object") return part;
   const copy = {};
   for (const key in part) copy[key] = key === "datasets" ? part[key] : scaled(part[key], by);
-  if (copy.type === "text") for (const key of ["fontSize", "dx", "dy"]) if (copy[key]) copy[key] *= by;
+  for (const key of copy.type === "text" ? ["fontSize", "dx", "dy"] : ["strokeWidth", "size"])
+    if (typeof copy[key] === "number") copy[key] *= by;
   return copy;
 };
 
@@ -185,17 +186,22 @@ class Live {
   // Type for the back row: a 45th of the screen's height while presenting, less where a chart is narrow.
   font() {
     const narrow = (this.items.firstChild?.clientWidth || innerWidth) / (this.presenting ? 20 : 26);
-    const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 66, narrow));
+    const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
     return Math.round(size);
+  }
+  // On the stage all charts stand in one row, where each has room.
+  stands() {
+    return this.fills && this.root.clientWidth / this.items.children.length >= 250;
   }
   // Charts on the stage take what is left of the first screen; where they stand below each other, the first does.
   height(spec) {
     if (!this.fills) return spec.height;
     const main = document.querySelector("[data-testid=stMain]");
     const top = this.items.getBoundingClientRect().top + (main?.scrollTop ?? 0) - (main?.getBoundingClientRect().top ?? 0);
-    const stacked = this.items.children[1] && this.items.children[1].offsetTop > this.items.children[0].offsetTop;
+    const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const below = this.presenting ? rem : (stacked ? 0.5 : 6) * rem;
+    if (this.presenting && document.querySelector(".st-key-panel")) return Math.max(190, Math.floor(0.38 * innerHeight));
+    const below = (this.presenting ? 4.6 : stacked ? 0.5 : 6) * rem;  // the names of the panels, and what was compiled
     const left = Math.floor(innerHeight - top - below);
     return Math.max(190, Math.min(left, stacked ? 0.8 * this.items.clientWidth : left));
   }
@@ -242,6 +248,7 @@ class Live {
     for (const { spec } of missing) this.socket.send(spec);
     if (missing.length) return;
     this.arrange(items);
+    this.items.classList.toggle("stands", this.stands());
     await Promise.all(items.map((item, i) =>
       item.spec ? this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)
         : this.put(this.items.children[i], note(item))));

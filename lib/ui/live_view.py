@@ -97,7 +97,7 @@ def live(
         raise frame.PageEnd from None
 
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
-        shown = [*draw(snapshot), charts.step_times(snapshot)]
+        shown = [*draw(snapshot), charts.step_times(snapshot, width=0.5 if on_stage else 1.0)]
         return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
 
     with stage.run() if on_stage else st.container():

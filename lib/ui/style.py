@@ -29,18 +29,24 @@ SERIES = ["#1F88C9", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#A5
 _CSS = """
 <style>
 html { font-size: clamp(14px, .95vw, 26px) !important; }
-.stMainBlockContainer { padding: 1.6rem 2.2rem 2rem; }
-.stMainBlockContainer h1 { font-size: 1.9rem; padding: 0; }
-.stMainBlockContainer > div > [data-testid="stVerticalBlock"] { gap: .6rem; }
-.st-key-stage_settings:not(:has(*)), .st-key-stage_below:not(:has(*)) { display: none; }
-.st-key-stage_bar, .st-key-stage_settings { row-gap: .4rem; }
+/* The header floats over the page's first line, which leaves room for its menu. */
+[data-testid="stHeader"] { background: none; pointer-events: none; } [data-testid="stHeader"] * { pointer-events: auto; }
+[data-testid="stHeader"]:not(:has(button)) { display: none; }
+[data-testid="stSidebar"][data-collapsed="false"] { width: 15.5rem !important; min-width: 15.5rem !important; }
+.stMainBlockContainer { padding: 1rem 1.6rem 1.5rem; }
+.stMainBlockContainer h1 { font-size: 1.7rem; line-height: 1.2; padding: 0 3rem 0 0; }
+.st-key-stage, .st-key-stage_run { gap: .5rem; } 
+.st-key-stage [data-testid="stMarkdownContainer"] { margin: 0; } .st-key-stage p { line-height: 1.4; margin: 0; }
+:is(.st-key-stage_settings, .st-key-stage_below):not(:has(*)) { display: none; }
+:is(.st-key-stage_bar, .st-key-stage_settings) { row-gap: .4rem; }
+.st-key-stage [data-testid="stWidgetLabel"] { min-height: 0; margin-bottom: .15rem; }
 /* The names of all buttons but Run give way to their icons where there is little room; they are still read aloud. */
 @media (max-width: 1700px) {
   .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 }
 code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-radius: .4rem; overflow-x: auto;
-  white-space: pre; background: rgba(128, 128, 128, .12); color: inherit; }
+  white-space: pre-wrap; overflow-wrap: anywhere; background: rgba(128, 128, 128, .12); color: inherit; }
 .stats { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: .2rem .7rem; }
 .stats .wide { grid-column: span 2; }
 .stats .name { font-size: .8rem; opacity: .8; white-space: nowrap; }
@@ -66,7 +72,8 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .legend span { padding: 0 .4rem; }
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
-.live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .4rem; }
+.live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .3rem; }
+.live .items.stands { flex-wrap: nowrap; } .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
 .live .text { flex: 1 0 100%; }
 .live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .6;
@@ -84,11 +91,20 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 [data-testid="stWidgetLabel"] p { opacity: 1; }
 :is(button, a, input, summary, [role="slider"], [role="radio"], [tabindex="0"]):focus-visible {
   outline: 3px solid #D55E00 !important; outline-offset: 2px; }
+/* A phone: the bar in two rows that stay in sight, the lesson's own settings below the charts. */
 @media (max-width: 640px) {
   html { font-size: 15px !important; }
-  .stMainBlockContainer { padding: 3rem .8rem 2rem; } .stMainBlockContainer h1 { font-size: 1.35rem; }
-  .stats { grid-template-columns: repeat(3, 1fr); }
-  .live .stats > div:nth-child(n + 7) { display: none; }
+  .stMainBlockContainer { padding: 2.9rem .8rem 2rem; } .stMainBlockContainer h1 { font-size: 1.35rem; }
+  [data-testid="stHeader"] { background: var(--st-background-color, Canvas); height: 2.8rem; min-height: 0; }
+  .st-key-stage > :has(> .st-key-stage_bar) { position: sticky; top: 2.8rem; z-index: 5; padding-bottom: .3rem;
+    background: var(--st-background-color, Canvas); }
+  .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
+  .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
+  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; }
+  .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
+  .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
+  .stats { grid-template-columns: repeat(5, 1fr); }
+  .live .stats > div:nth-child(n + 5) { display: none; }
 }
 </style>
 """
@@ -101,6 +117,7 @@ code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
 .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
+.st-key-lesson_before, .st-key-lesson_after { padding-bottom: .35rem; }
 </style>
 """
 
@@ -110,9 +127,10 @@ _SCRIPT = (Path(__file__).parent / "frame.js").read_text(encoding="utf-8")
 
 def inject(page: str, presenting: bool) -> None:
     """The rules, and the script of the frame, once a page."""
-    st.html(_CSS + (_PRESENTING if presenting else ""))
     call = f"atTop({json.dumps(page)}); presenting({json.dumps(presenting)});"
-    st.html(f"<script>(() => {{{_SCRIPT}\n{call}}})()</script>", unsafe_allow_javascript=True)
+    with st.container(key="rules"):
+        st.html(_CSS + (_PRESENTING if presenting else ""))
+        st.html(f"<script>(() => {{{_SCRIPT}\n{call}}})()</script>", unsafe_allow_javascript=True)
 
 
 WIDE = ("Status", "Accuracy: train, test")
