@@ -20,6 +20,7 @@ from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
 from lib.live.recorder import Recorder, StepTimes
+from lib.routines.mistakes import without_folders
 from lib.routines.problem import Problem, TrainState, check_hashable
 
 LEASE_S = 8.0
@@ -424,7 +425,7 @@ class LiveRun:
         self._target = 0
         self._compiling_since = None
         self._program = None
-        text = str(error).strip() or type(error).__name__
+        text = without_folders(str(error)).strip() or type(error).__name__
         self._message = text if len(text) < 1500 else text[:1500] + " ..."
 
     def _compile(self) -> None:

@@ -51,18 +51,19 @@ def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] 
             st.markdown(f"{page.idea} :small[Read on: {page.links}.]" if page.links else page.idea)
 
 
-def snippet(code: str, controls: Controls) -> None:
+def snippet(code: str, controls: Controls, run: Callable[[str], str] = printed) -> None:
     """Code that runs when it is pasted, and what it prints, on the device that is chosen.
 
     Args:
         code: our own; of what a visitor typed it may hold numbers, and text that was read and written anew.
+        run: gives what it prints, a function of a module.
     """
 
     def draw(text: str) -> None:
         st.code(text, language=None, wrap_lines=True)
 
     st.code(code, language="python", wrap_lines=True)
-    answer(draw, controls.device, printed, code)
+    answer(draw, controls.device, run, code)
 
 
 def source(*functions: Callable[..., Any], label: str | None = None) -> None:
