@@ -117,10 +117,8 @@ def _pieces(held: Held) -> list[tuple[tuple[float, float, float, float], list[in
 
 def _label(held: Held) -> str:
     """The shape of an array, and of the piece that each device has."""
-    whole = str(list(held.shape)) if held.shape else "a number"
-    piece = [stop - start for start, stop in held.pieces[0][1]]
-    each = f"{piece} of {whole}" if piece != list(held.shape) else f"{whole}, whole"
-    return f"{held.name}\n{each}" if held.name == "inputs" else f"{held.name}: {each}"
+    whole, piece = list(held.shape), [stop - start for start, stop in held.pieces[0][1]]
+    return f"{piece} of {whole}" if piece != whole else f"{whole or 'a number'}, whole"
 
 
 @cache
@@ -136,7 +134,7 @@ def _placement_spec() -> charts.Spec:
     rects = alt.Chart(charts.named("cards")).mark_rect(stroke="#FFFFFF", strokeWidth=1, opacity=1)
     numbers = alt.Chart(charts.named("numbers")).mark_text(fontSize=13, fontWeight="bold", color="#111111")
     labels = alt.Chart(charts.named("labels")).mark_text(
-        fontSize=13, align="left", baseline="bottom", dy=-2, lineBreak="\n"
+        fontSize=13, align="left", baseline="bottom", dy=-2
     )
     return charts.build(
         alt.layer(
@@ -158,12 +156,15 @@ def placement(arrays: Sequence[Held]) -> charts.Chart:
             for column, value in zip(numbers.values(), ((x + x2) / 2 - shift, (y + y2) / 2 - shift), strict=False):
                 column.append(value)
             numbers["text"].append(" ".join(map(str, devices)))
-    labels = {
-        "x": [BOXES[held.name][0] for held in arrays],
-        "y": [BOXES[held.name][3] for held in arrays],
-        "text": [_label(held) for held in arrays],
-    }
-    told = "; ".join(" ".join(label.split("\n")) for label in labels["text"]) or "nothing is placed"
+    labels: dict[str, list] = {"x": [], "y": [], "text": []}
+    for held in arrays:
+        left, _, _, top = BOXES[held.name]
+        narrow = held.name == "inputs"  # no room for both in one line
+        texts = [_label(held), held.name] if narrow else [f"{held.name}: {_label(held)}"]
+        for row, text in enumerate(texts):
+            for column, value in zip(labels.values(), (left, top + 0.06 * row, text), strict=True):
+                column.append(value)
+    told = "; ".join(f"{held.name}: {_label(held)}" for held in arrays) or "nothing is placed"
     return charts.chart(
         _placement_spec(), f"Which device holds which piece. {told}", 0.5,
         cards=cards(arrays), numbers=numbers, labels=labels,
