@@ -77,7 +77,7 @@ def choose() -> tuple[batching.Name, tuple[int | None, ...], int | None]:
 
 
 def code() -> None:
-    panels.snippet(code_of.snippet(problem, controls.learning_rate), controls)
+    panels.snippet(code_of.snippet(problem, controls.learning_rate), controls, beside=True)
 
 
 def rows() -> None:

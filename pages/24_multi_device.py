@@ -49,7 +49,9 @@ def code() -> None:
     whole, ways = st.columns(2, gap="large")
     with whole:
         if placed:
-            panels.snippet(snippet(layout, batch_size, controls.learning_rate, device.platform), controls, printed_in_turn)
+            panels.snippet(
+                snippet(layout, batch_size, controls.learning_rate, device.platform), controls, printed_in_turn
+            )
         else:
             panels.answer(view.draw_refusal, device, many_devices.refusal, layout, device, batch_size)
     with ways:
@@ -102,7 +104,9 @@ def processes() -> None:
         )
         processes_view.processes(controls)
     with there:
-        st.markdown("**On a cluster**: the same command on each machine, with its own number and the address of the first.")
+        st.markdown(
+            "**On a cluster**: the same command on each machine, with its own number and the address of the first."
+        )
         st.code("\n".join(map(processes_view.COMMAND.format, range(2))), language="sh", wrap_lines=True)
         st.code(source(worker.train), wrap_lines=True, height=420)
 

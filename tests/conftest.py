@@ -1,13 +1,17 @@
 """What every test file shares."""
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 
+import harness  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
+from playwright.sync_api import Browser, Page  # noqa: E402
 
 # Before anything of `lib` is imported. Left out are the rooms whose tests give NumPy's arrays to functions shown with
 # `Array` (jit_grad_vmap, custom_gradients, control_flow, debugging), and what tests give fakes to: the devices and queues
@@ -89,3 +93,60 @@ def make_run(make_engine):
     yield make
     for run in made:
         run.reset()
+
+
+# Streamlit's client says when it is cut off, which one test does to it.
+CUT_OFF = re.compile(r"when disconnected from server|CLOSING or CLOSED")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser."""
+    with harness.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[str]:
+    """The address of a server that must write no error."""
+    yield from served()
+
+
+@pytest.fixture
+def fresh_app() -> Iterator[str]:
+    """As `app`, of a server that nobody has asked for anything yet."""
+    yield from served()
+
+
+def served() -> Iterator[str]:
+    with harness.serve() as server:
+        yield server.url
+        assert not server.errors(), server.log()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A visitor with a 1920 x 1080 screen, who must see no error in the console and no exception on the page."""
+    yield from visitor(chromium, harness.SCREEN)
+
+
+@pytest.fixture
+def small_page(chromium: Browser) -> Iterator[Page]:
+    """As `page`, with a 1280 x 720 screen."""
+    yield from visitor(chromium, {"width": 1280, "height": 720})
+
+
+@pytest.fixture
+def phone(chromium: Browser) -> Iterator[Page]:
+    """As `page`, on a phone."""
+    yield from visitor(chromium, {"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+
+
+def visitor(chromium: Browser, screen: dict[str, int], **options: bool) -> Iterator[Page]:
+    context = chromium.new_context(viewport=screen, **options)
+    page = context.new_page()
+    errors = harness.console_errors(page)
+    yield page
+    assert not page.get_by_test_id("stException").count()
+    assert not [error for error in errors if not CUT_OFF.search(error)]
+    context.close()

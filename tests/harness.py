@@ -203,6 +203,12 @@ def wait_for_stat(page: Page, name: str, pattern: str) -> None:
     )
 
 
+def choose(page: Page, label: str, option: str) -> None:
+    """Chooses an option of a select box."""
+    page.get_by_test_id("stSelectbox").filter(has_text=label).first.locator("input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def set_slider(page: Page, label: str, option: str) -> None:
     """Moves a slider with the keyboard until it shows an option."""
     slider = page.get_by_test_id("stSlider").filter(has_text=label)

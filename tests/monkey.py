@@ -47,7 +47,8 @@ TEXTS = (
 KEYS = ("ArrowRight", "ArrowLeft", "PageUp", "PageDown", "Home", "End")
 KINDS = {
     "button": ("[data-testid=stMain] button[data-testid^=stBaseButton]:not([disabled])", 10),
-    "sidebar": ("[data-testid=stSidebar] button[data-testid^=stNumberInput]:not([disabled])", 1),
+    "popover": ("[data-testid=stPopoverButton]", 1),
+    "in a popover": ("[data-testid=stPopoverBody] button:not([disabled])", 2),
     "number": ("button[data-testid^=stNumberInputStep]:not([disabled])", 1),
     "toggle": ("[data-testid=stCheckbox] label", 3),
     "expander": ("[data-testid=stExpander] summary", 2),

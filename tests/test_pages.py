@@ -64,10 +64,8 @@ def test_a_page_has_its_title_its_idea_and_the_shared_controls(file) -> None:
     app = open_page(file.stem[3:])
     assert app.title[0].value == frame.title_of(file)
     assert len(app.markdown[0].value) > 20
-    labels = {
-        widget.label for widget in [*app.sidebar.select_slider, *app.sidebar.selectbox, *app.sidebar.number_input]
-    }
-    assert labels == {"Batch size", "Learning rate", "Device", "Seed"}
+    labels = {widget.label for widget in [*app.main.select_slider, *app.main.selectbox, *app.main.number_input]}
+    assert {"Batch size", "Learning rate", "Device", "Seed", "Steps a second"} <= labels
     assert {"Run", "Pause", "Step", "Reset"} <= {button.label for button in app.button}
 
 

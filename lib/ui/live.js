@@ -149,7 +149,7 @@ class Chart {
     pen.fillText(this.live.settings, 12, picture.height - 14, picture.width - 24);
     const link = document.createElement("a");
     link.href = picture.toDataURL("image/png");
-    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 80)}.png`;
+    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 150)}.png`;
     link.click();
   }
   close() {
@@ -162,6 +162,8 @@ class Live {
   constructor(parent) {
     this.resized = () => this.charts.forEach((chart) => chart?.resize());
     addEventListener("resize", this.resized);
+    this.opened = new ResizeObserver(this.resized);  // a panel that opens takes room
+    this.opened.observe(parent.closest(".stMainBlockContainer") ?? parent);
     parent.innerHTML = '<div class="live"><div class="numbers"></div><div class="items"></div><div class="notes"></div></div>';
     this.root = parent.firstChild;
     [this.numbers, this.items, this.notes] = this.root.children;
@@ -187,23 +189,24 @@ class Live {
   font() {
     const narrow = (this.items.firstChild?.clientWidth || innerWidth) / (this.presenting ? 20 : 26);
     const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
-    return Math.round(size);
+    return (this.root.dataset.font = Math.round(size));
   }
   // On the stage all charts stand in one row, where each has room.
   stands() {
     return this.fills && this.root.clientWidth / this.items.children.length >= 250;
   }
-  // Charts on the stage take what is left of the first screen; where they stand below each other, the first does.
+  // Charts on the stage take what is left of the first screen, and share it with a panel that is open. Where they stand
+  // below each other, the first does.
   height(spec) {
     if (!this.fills) return spec.height;
     const main = document.querySelector("[data-testid=stMain]");
     const top = this.items.getBoundingClientRect().top + (main?.scrollTop ?? 0) - (main?.getBoundingClientRect().top ?? 0);
     const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    if (this.presenting && document.querySelector(".st-key-panel")) return Math.max(190, Math.floor(0.38 * innerHeight));
     const below = (this.presenting ? 4.6 : stacked ? 0.5 : 6) * rem;  // the names of the panels, and what was compiled
     const left = Math.floor(innerHeight - top - below);
-    return Math.max(190, Math.min(left, stacked ? 0.8 * this.items.clientWidth : left));
+    if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));
+    return Math.max(190, document.querySelector(".st-key-panel") ? Math.min(left, Math.floor(0.38 * innerHeight)) : left);
   }
   connect() {
     this.socket?.close();
@@ -281,6 +284,7 @@ class Live {
   close() {
     this.closed = true;
     removeEventListener("resize", this.resized);
+    this.opened.disconnect();
     this.socket?.close();
     this.charts.forEach((chart) => chart?.close());
   }

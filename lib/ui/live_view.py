@@ -113,20 +113,31 @@ def live(
 
 
 def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
-    st.button("Run", key=f"{name}_run", type="primary", icon=":material/play_arrow:", on_click=run.run, args=(stop_at,))
-    for label, icon, press, does in (
-        ("Pause", "pause", run.pause, "Stops after the steps that are being computed."),
-        ("Step", "skip_next", run.step, "Takes one step."),
+    def label(text: str, key: str) -> str:
+        return f"{text} :small[{key}]" if stage.presenting() else text
+
+    st.button(
+        label("Run", "Space"),
+        key=f"{name}_run",
+        type="primary",
+        icon=":material/play_arrow:",
+        on_click=run.run,
+        args=(stop_at,),
+    )
+    for text, key, icon, press, does in (
+        ("Pause", "Space", "pause", run.pause, "Stops after the steps that are being computed."),
+        ("Step", "S", "skip_next", run.step, "Takes one step."),
         (
             "Go back",
+            "B",
             "history",
             run.go_back,
-            "Back to when the loss was last near its lowest. Later steps are forgotten.",
+            "Back to when the loss was last near its lowest. Forgets later steps.",
         ),
-        ("Reset", "replay", run.reset, "Back to before the first step."),
+        ("Reset", "R", "replay", run.reset, "Back to before the first step."),
     ):
-        key = f"{name}_{label.lower().replace(' ', '_')}"
-        st.button(label, key=key, icon=f":material/{icon}:", on_click=press, help=does)
+        key_of = f"{name}_{text.lower().replace(' ', '_')}"
+        st.button(label(text, key), key=key_of, icon=f":material/{icon}:", on_click=press, help=does)
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:

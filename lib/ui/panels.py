@@ -51,19 +51,22 @@ def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] 
             st.markdown(f"{page.idea} :small[Read on: {page.links}.]" if page.links else page.idea)
 
 
-def snippet(code: str, controls: Controls, run: Callable[[str], str] = printed) -> None:
+def snippet(code: str, controls: Controls, beside: bool = False, run: Callable[[str], str] = printed) -> None:
     """Code that runs when it is pasted, and what it prints, on the device that is chosen.
 
     Args:
         code: our own; of what a visitor typed it may hold numbers, and text that was read and written anew.
+        beside: shows what it prints at its right, else below.
         run: gives what it prints, a function of a module.
     """
 
     def draw(text: str) -> None:
         st.code(text, language=None, wrap_lines=True)
 
-    st.code(code, language="python", wrap_lines=True)
-    answer(draw, controls.device, run, code)
+    left, right = st.columns([2, 1]) if beside else (st.container(), st.container())
+    left.code(code, language="python", wrap_lines=True)
+    with right:
+        answer(draw, controls.device, run, code)
 
 
 def source(*functions: Callable[..., Any], label: str | None = None) -> None:
@@ -204,13 +207,14 @@ def stages_view(name: str, stages: Stages, texts: dict[str, str] | None = None) 
         "Flops, bytes moved and peak memory of one call are the compiler's own estimate. HLO ops are those of all "
         f"computations but {', '.join(NO_OPERATIONS)}, which compute nothing."
     )
-    for column, (title, ops) in zip(
-        st.columns(2), {"StableHLO": stages.stablehlo_ops, "HLO, optimised": stages.hlo_ops}.items(), strict=True
-    ):
-        most = sorted(ops.items(), key=lambda item: (item[0] in NO_OPERATIONS, -item[1], item[0]))
-        table = {f"{title}: operation": [op for op, _ in most], "count": [count for _, count in most]}
-        column.dataframe(table, hide_index=True, height=min(220, 38 * (len(most) + 1)))
-    text_view(name, texts or {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
+    left, right = st.columns([3, 1], gap="medium")
+    with left:
+        text_view(name, texts or {"jaxpr": stages.jaxpr, "StableHLO": stages.stablehlo, "HLO": stages.hlo})
+    with right:
+        for title, ops in (("StableHLO", stages.stablehlo_ops), ("HLO, optimised", stages.hlo_ops)):
+            most = sorted(ops.items(), key=lambda item: (item[0] in NO_OPERATIONS, -item[1], item[0]))
+            table = {f"{title}: operation": [op for op, _ in most], "count": [count for _, count in most]}
+            st.dataframe(table, hide_index=True, height=min(250, 38 * (len(most) + 1)))
 
 
 def inside(name: str, controls: Controls, title: str, make: Callable[..., Any], *args: Hashable) -> None:

@@ -35,7 +35,7 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 [data-testid="stSidebar"][data-collapsed="false"] { width: 15.5rem !important; min-width: 15.5rem !important; }
 .stMainBlockContainer { padding: 1rem 1.6rem 1.5rem; }
 .stMainBlockContainer h1 { font-size: 1.7rem; line-height: 1.2; padding: 0 3rem 0 0; }
-.st-key-stage, .st-key-stage_run { gap: .5rem; } 
+.st-key-stage, .st-key-stage_run { gap: .5rem; }
 .st-key-stage [data-testid="stMarkdownContainer"] { margin: 0; } .st-key-stage p { line-height: 1.4; margin: 0; }
 :is(.st-key-stage_settings, .st-key-stage_below):not(:has(*)) { display: none; }
 :is(.st-key-stage_bar, .st-key-stage_settings) { row-gap: .4rem; }
@@ -125,11 +125,15 @@ html { font-size: clamp(13px, 1.1vw, 30px) !important; }
 _SCRIPT = (Path(__file__).parent / "frame.js").read_text(encoding="utf-8")
 
 
+# In a frame of another page there is room for one thing.
+_EMBEDDED = "<style>body:has(.st-key-panel) .st-key-stage { display: none; }</style>"
+
+
 def inject(page: str, presenting: bool) -> None:
     """The rules, and the script of the frame, once a page."""
     call = f"atTop({json.dumps(page)}); presenting({json.dumps(presenting)});"
     with st.container(key="rules"):
-        st.html(_CSS + (_PRESENTING if presenting else ""))
+        st.html(_CSS + _PRESENTING * presenting + _EMBEDDED * bool(st.context.is_embedded))
         st.html(f"<script>(() => {{{_SCRIPT}\n{call}}})()</script>", unsafe_allow_javascript=True)
 
 

@@ -18,6 +18,8 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.routines.mistakes import Outcome
 from lib.ui import charts
+from lib.ui.charts import bands, marks
+from lib.ui.charts.base import measured_axis
 from lib.ui.charts.fan import steps_axis
 from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, duration, quantity
@@ -133,14 +135,16 @@ def _placement_spec() -> charts.Spec:
     color = alt.Color("device:N", legend=None, scale=alt.Scale(domain=devices, range=SERIES))
     rects = alt.Chart(charts.named("cards")).mark_rect(stroke="#FFFFFF", strokeWidth=1, opacity=1)
     numbers = alt.Chart(charts.named("numbers")).mark_text(fontSize=13, fontWeight="bold", color="#111111")
-    labels = alt.Chart(charts.named("labels")).mark_text(
-        fontSize=13, align="left", baseline="bottom", dy=-2
+    labels, names = (
+        alt.Chart(charts.named(name)).mark_text(fontSize=13, align="left", baseline="bottom", dy=dy)
+        for name, dy in (("labels", -2), ("names", -17))
     )
     return charts.build(
         alt.layer(
             rects.encode(x("x:Q"), y("y:Q"), alt.X2("x2:Q"), alt.Y2("y2:Q"), color),
             numbers.encode(x("x:Q"), y("y:Q"), text="text:N"),
             labels.encode(x("x:Q"), y("y:Q"), text="text:N"),
+            names.encode(x("x:Q"), y("y:Q"), text="text:N"),
         ),
         HEIGHT, "Which device holds which piece",
     )  # fmt: skip
@@ -156,18 +160,21 @@ def placement(arrays: Sequence[Held]) -> charts.Chart:
             for column, value in zip(numbers.values(), ((x + x2) / 2 - shift, (y + y2) / 2 - shift), strict=False):
                 column.append(value)
             numbers["text"].append(" ".join(map(str, devices)))
-    labels: dict[str, list] = {"x": [], "y": [], "text": []}
-    for held in arrays:
-        left, _, _, top = BOXES[held.name]
-        narrow = held.name == "inputs"  # no room for both in one line
-        texts = [_label(held), held.name] if narrow else [f"{held.name}: {_label(held)}"]
-        for row, text in enumerate(texts):
-            for column, value in zip(labels.values(), (left, top + 0.06 * row, text), strict=True):
-                column.append(value)
+    narrow = [held for held in arrays if held.name == "inputs"]  # no room for name and shape in one line
+    labels = {
+        "x": [BOXES[held.name][0] for held in arrays],
+        "y": [BOXES[held.name][3] for held in arrays],
+        "text": [_label(held) if held in narrow else f"{held.name}: {_label(held)}" for held in arrays],
+    }
+    names = {
+        "x": [BOXES[held.name][0] for held in narrow],
+        "y": [BOXES[held.name][3] for held in narrow],
+        "text": [held.name for held in narrow],
+    }
     told = "; ".join(f"{held.name}: {_label(held)}" for held in arrays) or "nothing is placed"
     return charts.chart(
         _placement_spec(), f"Which device holds which piece. {told}", 0.5,
-        cards=cards(arrays), numbers=numbers, labels=labels,
+        cards=cards(arrays), numbers=numbers, labels=labels, names=names,
     )  # fmt: skip
 
 
@@ -187,18 +194,23 @@ def _overlaid_spec(
     y = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     x = steps_axis().scale(domain=list(domain)) if domain else steps_axis()
     scale = alt.Scale(domain=list(lines), range=list(colors))
-    base = alt.Chart(charts.named("lines"))
+    base, band = alt.Chart(charts.named("lines")), alt.Chart(charts.named("band"))
     layers = [
+        band.mark_area(opacity=0.3, color=COLORS[SINGLE], clip=True).encode(
+            x, alt.Y("low:Q", title="mean squared error", scale=y, axis=measured_axis(log)), alt.Y2("high:Q")
+        )
+    ]
+    layers += [
         base.mark_line(strokeWidth=width, clip=True, strokeJoin="round").transform_calculate(line=f"{line!r}")
         .transform_filter(f"isValid(datum[{line!r}])")
         .encode(
             x,
-            alt.Y(f"{line}:Q", title="mean squared error", scale=y, axis=alt.Axis(tickCount=6)),
+            alt.Y(f"{line}:Q", title="mean squared error"),
             alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=5, columns=2)),
         )
         for line, width in zip(lines, widths, strict=True)
     ]  # fmt: skip
-    return charts.build(alt.layer(*layers), height, title)
+    return charts.build(alt.layer(*layers, *marks.layers("step")), height, title)
 
 
 def overlaid(
@@ -211,15 +223,24 @@ def overlaid(
     height: int,
     domain: tuple[int, int] | None = None,
     width: float = 1.0,
+    band: tuple[np.ndarray, np.ndarray] | None = None,
+    events: Sequence[marks.Event] = (),
 ) -> charts.Chart:
     """Columns against `x` that may coincide: each line lies on the one before, and is narrower.
 
     Args:
         colors: of every line that there may be.
         domain: of the axis of `x`, if it is known.
+        band: the lowest and the highest behind a line of means.
+        events: marks, each a place on the axis and its text.
     """
     spec = _overlaid_spec(title, tuple(colors), tuple(colors.values()), tuple(widths), log, height, domain)
-    return charts.chart(spec, f"{title}, against the step", width, lines={"x": x, **columns})
+    end = float(x[-1]) if len(x) else 1.0
+    data = marks.data(events, domain[1] if domain else end)
+    data |= {"lines": {"x": x, **columns}, "band": {"x": x[:0], "low": x[:0], "high": x[:0]}}
+    if band is not None:
+        data["band"] = {"x": x, "low": band[0], "high": band[1]}
+    return charts.chart(spec, f"{title}, against the step", width, **data)
 
 
 @cache
@@ -263,16 +284,31 @@ def draw_run(
         held: gives the arrays of a step in their places, None while it is not known.
     """
     colors = {way: COLORS[way] for way in ways}
-    nowhere = np.float32(np.nan)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        x, metrics = snapshot.coordinates["step"].astype(np.float32), snapshot.metrics
-        losses = {way: metrics.get("loss" if way == SINGLE else way, x) for way in ways}
-        losses = {way: np.where((loss > 0) | (not log), loss, nowhere) for way, loss in losses.items()}
-        title = "Loss of each batch, in each way"
+        x, alone = snapshot.coordinates["step"].astype(np.float32), np.empty(0, np.float32)
+        parts = (snapshot.metrics, snapshot.lows, snapshot.highs)
+        mean, low, high = bands.smoothed(*(part.get("loss", alone) for part in parts))
+        limits = bands.limits(mean, low, high, log)
+        losses = {}
+        for way in ways:
+            loss, *_ = bands.smoothed(*(part.get("loss" if way == SINGLE else way, x) for part in parts))
+            losses[way] = bands.within(loss, limits, log)
+        band = (bands.cut(low, limits), bands.cut(high, limits))
         return [
             placement(held() or ()),
-            overlaid(title, x, losses, colors, WIDTHS[-len(ways) :], log, HEIGHT, width=0.5),
+            overlaid(
+                "Loss in each way: mean, range",
+                x,
+                losses,
+                colors,
+                WIDTHS[-len(ways) :],
+                log,
+                HEIGHT,
+                width=0.5,
+                band=band,
+                events=snapshot.events,
+            ),
         ]
 
     return draw

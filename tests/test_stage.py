@@ -1,0 +1,173 @@
+"""The first screen of every page, presenting, and the phone, in a real browser."""
+
+import re
+
+import harness as h
+import pytest
+from playwright.sync_api import Page, expect
+
+expect.set_options(timeout=30_000)  # a busy machine is no failure
+
+LESSONS = h.PAGES[1:]
+BOTTOM = "Math.max(...[...document.querySelectorAll('.live .chart canvas')].map(e => e.getBoundingClientRect().bottom))"
+MAIN = "document.querySelector('[data-testid=stMain]')"
+
+
+def run(page: Page) -> None:
+    page.locator(".st-key-stage_buttons button[kind=primary]").click()
+    h.wait_for_stat(page, "Step", r"[1-9]")
+
+
+def open_stage(page: Page, url: str) -> None:
+    """Waits until the page is complete, whether it has a title or not, and its charts are drawn."""
+    page.set_default_timeout(h.TIMEOUT_MS)
+    page.goto(url)
+    page.locator(".live .chart canvas").nth(1).wait_for()
+    page.wait_for_selector(h.STANDS)
+
+
+@pytest.mark.parametrize("path", LESSONS)
+def test_a_lesson_opens_complete_on_one_small_screen(app: str, small_page: Page, path: str) -> None:
+    page = small_page
+    open_stage(page, f"{app}/{path}")
+    run(page)
+    expect(page.locator(".live .chart[aria-label^='Time a step']")).to_have_count(1)
+    assert page.locator(".live .chart canvas").count() >= 3
+    assert page.evaluate("innerHeight") >= page.evaluate(BOTTOM)
+    assert page.evaluate(f"{MAIN}.scrollTop") == 0
+    assert page.locator("code.runs").inner_text().startswith(("jax.", "jit("))
+
+
+@pytest.mark.parametrize("path", h.PAGES)
+def test_no_page_is_taller_than_two_screens_whatever_panel_is_open(app: str, page: Page, path: str) -> None:
+    open_stage(page, f"{app}/{path}")
+    names = page.locator(".st-key-panels [role=radio]").all_inner_texts()
+    for name in names:
+        page.locator(".st-key-panels").get_by_role("radio", name=name, exact=True).click()
+        page.locator(".st-key-panel").wait_for()
+        page.wait_for_timeout(300)
+        page.wait_for_selector(h.STANDS)
+        height = page.evaluate(f"{MAIN}.scrollHeight")
+        assert height <= 2 * h.SCREEN["height"], f"{name}: {height} pixels"
+    assert names or path == ""
+
+
+@pytest.mark.parametrize("path", h.PAGES)
+def test_on_a_phone_the_bar_and_the_first_chart_are_on_the_first_screen(app: str, phone: Page, path: str) -> None:
+    open_stage(phone, f"{app}/{path}")
+    for label in ("Batch size", "Learning rate", "Device"):
+        expect(phone.locator(".st-key-stage_bar").get_by_text(label, exact=True)).to_be_in_viewport()
+    expect(phone.get_by_role("button", name="Run", exact=True)).to_be_in_viewport()
+    expect(phone.locator(".live .chart").first).to_be_in_viewport(ratio=1)
+    phone.wait_for_function(f"{MAIN}.scrollWidth <= {MAIN}.clientWidth")
+
+
+def test_while_presenting_keys_run_the_lesson_and_open_panels_and_lessons(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_grad?present=1")
+    assert not page.locator("h1").count() and not page.get_by_test_id("stSidebarNavLink").count()
+    page.keyboard.press("Space")
+    h.wait_for_stat(page, "Step", r"[1-9]")
+    page.keyboard.press("Space")
+    h.wait_for_stat(page, "Status", "paused")
+    before = h.step_of(page)
+    page.keyboard.press("s")
+    h.wait_for_stat(page, "Step", f"^{before + 1}$")
+    page.keyboard.press("r")
+    h.wait_for_stat(page, "Step", "^0$")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_url(re.compile("jit_grad_panel=Code"))
+    page.locator(".st-key-panel").wait_for()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(".st-key-panel")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("/jit_vmap"))
+    expect(page.locator("code.runs")).to_contain_text("jax.vmap(train_step")
+    assert not page.get_by_test_id("stSidebarNavLink").count()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(re.compile("/jit_grad"))
+
+
+def test_a_key_that_is_pressed_in_an_input_is_typed(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_grad?present=1&function=your+own")
+    page.get_by_role("button", name="More").click()
+    field = page.get_by_test_id("stPopoverBody").locator("input[type=number]").first
+    field.fill("12")
+    field.press("ArrowLeft")
+    field.press("3")
+    page.wait_for_timeout(300)
+    assert field.input_value() == "132" and "/jit_grad" in page.url
+    assert h.step_of(page) == 0
+
+
+def test_while_presenting_type_reads_from_the_back_row_and_nothing_is_to_be_scrolled(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_vmap?present=1")
+    run(page)
+    assert int(page.locator(".live").get_attribute("data-font") or 0) >= 24
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.stats .value')).fontSize)") >= 24
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('code.runs')).fontSize)") >= 24
+    assert page.evaluate(f"{MAIN}.scrollHeight <= innerHeight")
+
+
+def test_the_switch_begins_and_ends_presenting_and_the_run_goes_on(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_vmap")
+    run(page)
+    before = h.step_of(page)
+    page.get_by_test_id("stSidebar").get_by_text("Present", exact=True).click()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(0)
+    page.locator(".st-key-stage_bar").get_by_text("Present", exact=True).click()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(h.PAGES))
+    h.wait_for_stat(page, "Status", "running")
+    assert h.step_of(page) >= before
+
+
+def test_in_a_frame_of_a_course_page_a_panel_is_alone(app: str, page: Page) -> None:
+    page.set_content(f'<iframe src="{app}/jit_vmap?embed=true&jit_vmap_panel=Code" width="1200" height="600"></iframe>')
+    inside = page.frame_locator("iframe")
+    expect(inside.locator(".st-key-panel")).to_contain_text("import jax")
+    expect(inside.locator(".st-key-stage")).to_be_hidden()
+
+
+def test_a_lesson_opens_at_its_top(app: str, small_page: Page) -> None:
+    page = small_page
+    open_stage(page, f"{app}/jit_grad?jit_grad_panel=Code")
+    for _ in range(3):
+        page.mouse.move(1000, 600)
+        page.mouse.wheel(0, 2000)
+        page.wait_for_function(f"{MAIN}.scrollTop > 100")
+        page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
+        expect(page.locator("h1")).to_contain_text("jit(vmap(f))")
+        page.wait_for_timeout(1200)
+        assert page.evaluate(f"{MAIN}.scrollTop") == 0
+        page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(grad(f))").click()
+        expect(page.locator("h1")).to_contain_text("jit(grad(f))")
+        page.locator(".st-key-panel").wait_for()
+        page.wait_for_timeout(1200)
+        assert page.evaluate(f"{MAIN}.scrollTop") == 0
+
+
+def test_on_a_phone_the_sidebar_closes_when_a_lesson_is_chosen(app: str, phone: Page) -> None:
+    open_stage(phone, f"{app}/jit_grad")
+    phone.get_by_test_id("stExpandSidebarButton").click()
+    phone.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
+    expect(phone.locator("h1")).to_contain_text("jit(vmap(f))")
+    expect(phone.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
+
+
+def test_the_shared_settings_are_put_back_by_one_press(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_vmap?batch_size=8&learning_rate=10&device=cpu:1&seed=5")
+    expect(page.get_by_text("A learning rate of 10 is far above what suits this lesson")).to_be_visible()
+    h.press(page, "More")
+    h.press(page, "Defaults")
+    expect(page.get_by_label("Batch size", exact=True)).to_have_value("32")
+    expect(page.get_by_label("Device", exact=True)).to_have_value("cpu:0")
+    expect(page.get_by_text("far above")).to_have_count(0)
+    page.wait_for_function("!location.search.includes('seed') && !location.search.includes('learning_rate')")
+
+
+def test_a_chart_is_saved_with_its_settings(app: str, page: Page) -> None:
+    open_stage(page, f"{app}/jit_vmap?seed=5")
+    run(page)
+    with page.expect_download() as saving:
+        page.locator(".live .chart button").first.click()
+    assert saving.value.suggested_filename.endswith(".png")
+    assert "seed-5" in saving.value.suggested_filename
