@@ -116,7 +116,7 @@ NOTICE = """
 - Batch split, parameters whole: one `all-reduce` adds up the gradients. It moves 4 bytes for each parameter and 4 for the
   loss, whatever the batch size. **Inside** counts what moves.
 - Hidden units over the axis that splits the batch as well: each device keeps a part of the parameters, fetches the others
-  (`all-gather`) and returns its part of their gradients (`reduce-scatter`).
+  (`all-gather`) and returns what it computed for them (`reduce-scatter`, or `all-reduce` and a slice).
 - Hidden units over the other axis: the predictions are partial sums, which `all-reduce` adds.
 - Along an axis that splits nothing, each device does the same work.
 - `make_mesh` gives axes of the type `Explicit`, where shardings are part of types. Here they are `Auto`: the compiler

@@ -11,7 +11,7 @@ from conftest import ROOT
 from lib.lessons.jit_grad import mistakes as jit_grad
 from lib.lessons.jit_grad_vmap import mistakes as jit_grad_vmap
 from lib.lessons.state_libraries.routine import LIBRARIES
-from lib.routines.mistakes import Mistake, provoke
+from lib.routines.mistakes import Mistake, provoke, without_folders
 
 MODULES = {
     path.parent.name: import_module(f"lib.lessons.{path.parent.name}.mistakes")
@@ -196,3 +196,23 @@ def test_a_wrong_one_that_does_not_raise_shows_its_value():
     wrong, right = provoke(Mistake(lambda: 2.0, lambda: (1.0, jax.numpy.arange(2)), TypeError, ""))
     assert (wrong.error, wrong.text) == (None, "2.")
     assert right.text == "1.\n[0 1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at /srv/app/lib/x.py:64 traced for jit", "at x.py:64 traced for jit"),
+        ("This error occurs at source:  /srv/a-b/lib/x.py:21:11 (f)", "This error occurs at source:  x.py:21:11 (f)"),
+        ('File "/usr/lib/python3.11/site.py", line 3', 'File "site.py", line 3'),
+        ("See https://docs.jax.dev/en/latest/errors.html#x and f32[4]/f32[2]", None),
+    ],
+)
+def test_an_error_names_the_file_and_not_where_it_is_on_the_server(text, shown):
+    assert without_folders(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize("name", ["Python if on a tracer", "a leaked tracer"])
+def test_an_error_in_jax_s_own_words_has_no_folder_of_the_server(name):
+    wrong, _ = provoke(REGISTRIES["debugging"][name])
+    assert "mistakes.py:" in wrong.text and "/lib/" not in wrong.text
+    assert "https://docs.jax.dev/" in wrong.text

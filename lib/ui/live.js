@@ -204,7 +204,8 @@ class Live {
     const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const below = (this.presenting ? 4.6 : stacked ? 0.5 : 6) * rem;  // the names of the panels, and what was compiled
-    const left = Math.floor(innerHeight - top - below);
+    const words = stacked ? 0 : [...this.items.querySelectorAll(":scope > .text")].reduce((sum, row) => sum + row.offsetHeight, 0);
+    const left = Math.floor(innerHeight - top - below - words);
     if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));
     return Math.max(190, document.querySelector(".st-key-panel") ? Math.min(left, Math.floor(0.38 * innerHeight)) : left);
   }
@@ -252,9 +253,9 @@ class Live {
     if (missing.length) return;
     this.arrange(items);
     this.items.classList.toggle("stands", this.stands());
+    items.forEach((item, i) => item.spec || this.put(this.items.children[i], note(item)));  // charts leave them room
     await Promise.all(items.map((item, i) =>
-      item.spec ? this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)
-        : this.put(this.items.children[i], note(item))));
+      item.spec && this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)));
     this.root.dataset.frames = 1 + Number(this.root.dataset.frames ?? 0);
   }
   put(element, html) {
