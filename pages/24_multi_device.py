@@ -50,7 +50,7 @@ def code() -> None:
     with whole:
         if placed:
             panels.snippet(
-                snippet(layout, batch_size, controls.learning_rate, device.platform), controls, printed_in_turn
+                snippet(layout, batch_size, controls.learning_rate, device.platform), controls, run=printed_in_turn
             )
         else:
             panels.answer(view.draw_refusal, device, many_devices.refusal, layout, device, batch_size)

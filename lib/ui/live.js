@@ -191,9 +191,9 @@ class Live {
     const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
     return (this.root.dataset.font = Math.round(size));
   }
-  // On the stage all charts stand in one row, where each has room.
+  // On the stage all charts stand in one row, where each has room, and words below them.
   stands() {
-    return this.fills && this.root.clientWidth / this.items.children.length >= 250;
+    return this.fills && this.root.clientWidth / this.charts.filter(Boolean).length >= 250;
   }
   // Charts on the stage take what is left of the first screen, and share it with a panel that is open. Where they stand
   // below each other, the first does.

@@ -185,7 +185,7 @@ def text_view(name: str, texts: dict[str, str]) -> None:
     lines = matching(texts[shown], wanted)
     total = len(texts[shown].splitlines())
     st.caption(f"{len(lines):,} of {total:,} lines have “{wanted}” in them." if wanted else f"{total:,} lines.")
-    st.code("\n".join(lines), language=None, height=440 if len(lines) > 18 else "content")
+    st.code("\n".join(lines), language=None, wrap_lines=True, height=440 if len(lines) > 18 else "content")
 
 
 def stages_view(name: str, stages: Stages, texts: dict[str, str] | None = None) -> None:
@@ -249,9 +249,9 @@ def sources(mistake: Mistake) -> None:
     """The code of a mistake and of what it should have been, side by side."""
     wrong, right = st.columns(2)
     with wrong:
-        st.code(inspect.getsource(mistake.wrong).rstrip(), language="python")
+        st.code(inspect.getsource(mistake.wrong).rstrip(), wrap_lines=True)
     with right:
-        st.code(inspect.getsource(mistake.right).rstrip(), language="python")
+        st.code(inspect.getsource(mistake.right).rstrip(), wrap_lines=True)
 
 
 def provoked(mistake: Mistake) -> None:

@@ -73,9 +73,9 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
 .live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .3rem; }
-.live .items.stands { flex-wrap: nowrap; } .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
+.live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
-.live .text { flex: 1 0 100%; }
+.live .text { flex: 1 0 100%; order: 1; }
 .live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .6;
   cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
 .live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }

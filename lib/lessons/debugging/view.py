@@ -15,6 +15,7 @@ from lib.lessons.debugging.nan_hunt import Found, Step, hunt
 from lib.lessons.debugging.routine import BOARD, GRID
 from lib.lessons.debugging.tools import TOOLS, use_tool
 from lib.live.run import LiveRun, Snapshot, Status
+from lib.routines.snippets import source
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
@@ -122,7 +123,7 @@ def tools(controls: Controls) -> None:
     tool = TOOLS[name]
     code, said = st.columns([1.15, 1], gap="medium")
     with code:
-        panels.source(tool.use)
+        st.code(source(tool.use), wrap_lines=True)
     with said:
         st.markdown(tool.about)
         use = use_tool_alone if tool.alone else use_tool

@@ -14,28 +14,22 @@ def snippet(layout: Layout, batch_size: int, learning_rate: float, platform: str
     Args:
         platform: of the devices; simulated ones, as many as there are here, if it is the CPU.
     """
-    simulated = [
-        "# A CPU is one device. Simulate more before JAX is used for the first time:",
-        f'jax.config.update("jax_num_cpu_devices", {jax.device_count(platform)})',
-        "",
-    ]
+    simulated = f'jax.config.update("jax_num_cpu_devices", {jax.device_count(platform)})  # simulated'
     devices = "" if platform == jax.default_backend() else f', devices=jax.devices("{platform}")[:{layout.size}]'
     w1_spec, w2_spec = (spec_text(layout.params_spec[name]) for name in ("w1", "w2"))
     lines = [
         "import jax",
         "import jax.numpy as jnp",
-        "from jax.sharding import AxisType, NamedSharding",
-        "from jax.sharding import PartitionSpec as P",
+        "from jax.sharding import AxisType, NamedSharding, PartitionSpec as P",
         "",
-        *(simulated if platform == "cpu" else []),
+        *([simulated] if platform == "cpu" else []),
         "auto = (AxisType.Auto, AxisType.Auto)  # the compiler decides what moves",
         f'mesh = jax.make_mesh({layout.mesh_shape}, ("data", "model"), auto{devices})',
         f"inputs = jnp.linspace(-1, 1, {batch_size * FEATURES}).reshape({batch_size}, {FEATURES})",
         f"w1 = jnp.linspace(-1, 1, {FEATURES * HIDDEN}).reshape({FEATURES}, {HIDDEN})",
-        f"w2 = jnp.ones({HIDDEN}) / {HIDDEN}",
         f"inputs = jax.device_put(inputs, NamedSharding(mesh, {spec_text(layout.batch_spec)}))",
         f"w1 = jax.device_put(w1, NamedSharding(mesh, {w1_spec}))",
-        f"w2 = jax.device_put(w2, NamedSharding(mesh, {w2_spec}))",
+        f"w2 = jax.device_put(jnp.ones({HIDDEN}) / {HIDDEN}, NamedSharding(mesh, {w2_spec}))",
         'for name, array in {"inputs": inputs, "w1": w1, "w2": w2}.items():',
         '    print(name, array.addressable_shards[0].data.shape, "on each device")',
         "",
