@@ -24,7 +24,7 @@ from lib.ui.style import TEST, TRAIN
 
 SHOWN = 160
 """Examples in the picture of the fit."""
-MESSAGES = 3
+MESSAGES = 2
 """Messages that are shown, the newest."""
 WEIGHTS = ("w1", "b1", "w2", "b2")
 
