@@ -172,10 +172,11 @@ def open_page(page: Page, url: str) -> Page:
 
 
 def settle(page: Page) -> None:
-    """Waits until the script has run and its footer stands."""
+    """Waits until the script has run, its footer stands, and the browser has loaded what draws its widgets."""
     page.wait_for_selector("h1")
     page.get_by_text("Compile log:").wait_for()
     page.wait_for_selector(STANDS)
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
 
 
 def press(page: Page, name: str) -> None:

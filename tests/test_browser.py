@@ -16,10 +16,8 @@ def running(page: Page) -> None:
 def test_a_fresh_process_serves_a_deep_link_with_the_whole_frame(fresh_app: str, page: Page) -> None:
     h.open_page(page, f"{fresh_app}/training")
     expect(page.locator("h1")).to_have_text("Training: all transformations in one loop")
-    for label in ("Batch size", "Learning rate", "Device"):
+    for label in ("Batch size", "Learning rate", "Device", "Seed"):
         expect(page.locator(".st-key-stage_bar").get_by_text(label, exact=True)).to_be_visible()
-    h.press(page, "More")
-    expect(page.get_by_test_id("stPopoverBody").get_by_text("Seed", exact=True)).to_be_visible()
     expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(h.PAGES))
     assert page.url.endswith("/training")
 
@@ -90,9 +88,7 @@ def test_settings_live_in_the_address_and_survive_a_reload_and_another_page(app:
         expect(page.get_by_label("Batch size", exact=True)).to_have_value("128")
         expect(page.locator(".st-key-learning_rate").get_by_test_id("stSliderThumbValue")).to_have_text("0.3")
         expect(page.get_by_label("Device", exact=True)).to_have_value("cpu:2")
-        h.press(page, "More")
         expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
-        page.keyboard.press("Escape")
 
     for _ in range(2):
         as_set()
@@ -111,7 +107,6 @@ def test_an_invalid_address_falls_back_to_the_defaults(app: str, page: Page) -> 
     expect(page.locator(".st-key-learning_rate").get_by_test_id("stSliderThumbValue")).to_have_text("0.03")
     expect(page.get_by_label("Device", exact=True)).to_have_value("cpu:0")
     expect(page.get_by_label("Data", exact=True)).to_have_value("circles")
-    h.press(page, "More")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
 
 
@@ -167,7 +162,7 @@ def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
     page.evaluate("window.same = true")
     page.get_by_role("link", name="Open the lesson training").click()
     expect(page.locator("h1")).to_contain_text("Training")
-    assert "seed=3" in page.url
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("3")
     assert page.evaluate("window.same"), "the page was loaded anew: the session is lost"
 
 

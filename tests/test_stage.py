@@ -4,13 +4,45 @@ import re
 
 import harness as h
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure
 
 LESSONS = h.PAGES[1:]
 BOTTOM = "Math.max(...[...document.querySelectorAll('.live .chart canvas')].map(e => e.getBoundingClientRect().bottom))"
 MAIN = "document.querySelector('[data-testid=stMain]')"
+
+# Each text that is seen with less than 4.5 to 1 between its colour and what lies behind it, as WCAG counts.
+PALE = """() => {
+    const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = colour => {
+        pen.clearRect(0, 0, 1, 1);
+        pen.fillStyle = colour;
+        pen.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
+    const light = colour => {
+        const [r, g, b] = colour.map(v => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const pale = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+        // Nothing stands behind the value above a slider's thumb but the page, and the ends show while one drags.
+        const left_out = "style, script, [aria-hidden=true], svg, [data-testid=stSlider]";
+        if (!text || !element.getClientRects().length || element.closest(left_out)) continue;
+        const up = [];
+        for (let one = element; one; one = one.parentElement) up.push(getComputedStyle(one));
+        const behind = up.reduceRight((below, { backgroundColor }) => over(rgba(backgroundColor), below), [255, 255, 255, 1]);
+        const opacity = up.reduce((product, style) => product * style.opacity, 1);
+        const [r, g, b, a] = rgba(up[0].color);
+        const [low, high] = [light(over([r, g, b, a * opacity], behind)), light(behind)].sort((x, y) => x - y);
+        if ((high + 0.05) / (low + 0.05) < 4.5) pale.push(text);
+    }
+    return pale;
+}"""
 
 
 def run(page: Page) -> None:
@@ -55,7 +87,7 @@ def test_no_page_is_taller_than_two_screens_whatever_panel_is_open(app: str, pag
 @pytest.mark.parametrize("path", h.PAGES)
 def test_on_a_phone_the_bar_and_the_first_chart_are_on_the_first_screen(app: str, phone: Page, path: str) -> None:
     open_stage(phone, f"{app}/{path}")
-    for label in ("Batch size", "Learning rate", "Device"):
+    for label in ("Batch size", "Learning rate", "Device", "Seed"):
         expect(phone.locator(".st-key-stage_bar").get_by_text(label, exact=True)).to_be_in_viewport()
     expect(phone.get_by_role("button", name="Run", exact=True)).to_be_in_viewport()
     expect(phone.locator(".live .chart").first).to_be_in_viewport(ratio=1)
@@ -171,3 +203,15 @@ def test_a_chart_is_saved_with_its_settings(app: str, page: Page) -> None:
         page.locator(".live .chart button").first.click()
     assert saving.value.suggested_filename.endswith(".png")
     assert "seed-5" in saving.value.suggested_filename
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["jit_vmap?jit_vmap_panel=Code", "training?training_panel=Notice"])
+def test_all_text_stands_out_from_its_ground(chromium: Browser, app: str, path: str, scheme: str) -> None:
+    context = chromium.new_context(viewport=h.SCREEN, color_scheme=scheme)
+    page = context.new_page()
+    open_stage(page, f"{app}/{path}")
+    page.locator(".st-key-panel").wait_for()
+    run(page)
+    assert not page.evaluate(PALE)
+    context.close()

@@ -75,7 +75,7 @@ def break_even(records: Sequence[Record]) -> str:
         return ""
     total_ms = sum(by_phase[phase].median_ms for phase in ("trace", "lower", "compile"))
     eager, jit = by_phase["eager"], by_phase["steady"]
-    compiled = f"Compiled in {_duration(total_ms)}"
+    compiled = f"The step alone compiled in {_duration(total_ms)}"
     ratio = times_as_fast(jit, eager)
     if ratio is None:
         return f"{compiled}; a call and the eager step are not distinguishable: their quartiles overlap."

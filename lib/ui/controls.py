@@ -29,7 +29,7 @@ class Controls(NamedTuple):
 
 
 def shared_controls(more: Any) -> Controls:
-    """Batch size, learning rate and device; the seed, and the button that puts all four back, among `more`."""
+    """Batch size, learning rate, device and seed; among `more` the button that puts them back."""
     names = devices()
     # Chosen, not dragged: each size on the way would be a program to compile.
     batch_size = ask(
@@ -54,10 +54,17 @@ def shared_controls(more: Any) -> Controls:
         width=120,
         help="Where arrays live and programs run. The CPU's devices are simulated on the same cores.",
     )
+    # Not among `more`: what a popover holds is not in the browser until it is opened, and would be lost on the way to
+    # another page.
+    seed = ask(
+        "seed",
+        "Seed",
+        0,
+        MAX_SEED,
+        width=110,
+        help="The same seed gives the same data, the same start and the same run.",
+    )
     with more:
-        seed = ask(
-            "seed", "Seed", 0, MAX_SEED, help="The same seed gives the same data, the same start and the same run."
-        )
         st.button(
             "Defaults",
             key="defaults",

@@ -35,8 +35,8 @@ const KEYS = {
   s: () => press("[class*=_step] button"),
   r: () => press("[class*=_reset] button"),
   b: () => press("[class*=_go_back] button"),
-  ArrowRight: () => press(".st-key-lesson_after a"),
-  ArrowLeft: () => press(".st-key-lesson_before a"),
+  ArrowRight: () => press(".st-key-lesson_forward a"),
+  ArrowLeft: () => press(".st-key-lesson_back a"),
   ArrowDown: () => panel(1),
   ArrowUp: () => panel(-1),
 };

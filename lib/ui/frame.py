@@ -7,7 +7,8 @@ frame, registers the navigation and starts over inside it.
 
 from __future__ import annotations
 
-from functools import cache
+from contextvars import ContextVar
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,14 +23,13 @@ PAGES = Path(__file__).parents[2] / "pages"
 SECTIONS = {"0": "The core", "1": "Compose and compile", "2": "Next steps"}
 """The first digit of a file's number says which section it belongs to. Page 00 is the home page."""
 
-SIDEBAR = 250
-"""Its width in pixels: a lesson's title fits, and the stage has the rest."""
-
 ICON = (
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
     "<path d='M9 0 2 9h5l-1 7 8-10H9z' fill='%230072B2'/></svg>"
 )
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
+
+_controls: ContextVar[Controls] = ContextVar("controls")
 
 
 class PageEnd(Exception):
@@ -42,10 +42,15 @@ def page_files() -> list[Path]:
 
 
 @cache
+def docstring_of(file: Path) -> str:
+    """A page's docstring."""
+    # Not by `ast`: two threads in it at once can make Python 3.11 raise a SystemError.
+    return file.read_text(encoding="utf-8").split('"""')[1]
+
+
 def title_of(file: Path) -> str:
     """The first line of a page's docstring."""
-    # Not by `ast`: two threads in it at once can make Python 3.11 raise a SystemError.
-    return file.read_text(encoding="utf-8").partition('"""')[2].partition("\n")[0].strip(' "')
+    return docstring_of(file).partition("\n")[0].strip()
 
 
 def _pages() -> dict[str, list[Any]]:
@@ -60,12 +65,15 @@ def _pages() -> dict[str, list[Any]]:
 def run() -> None:
     """The whole of `dashboard.py`."""
     presenting = stage.presenting()
-    st.set_page_config(page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
+    st.set_page_config(page_icon=ICON, layout="wide")
     page = st.navigation(_pages(), expanded=True, position="hidden" if presenting else "sidebar")
     style.inject(page.url_path, presenting)
     waiting.begin()
     token = PAGE.set(page.url_path or "home")
     try:
+        # Here, not in the page: a widget's identity has the page in it that draws it, and these are all pages'.
+        links = partial(_lesson_links, page.url_path, named=False)
+        _controls.set(stage.begin(docstring_of(_file_of(page.url_path)), links))
         page.run()
     except PageEnd:
         pass  # the way to the other pages stands all the same
@@ -81,16 +89,24 @@ def page_name() -> str:
     return PAGE.get()
 
 
+def _file_of(path: str) -> Path:
+    """The file of a page, by its path in the address, which is empty for the first."""
+    files = page_files()
+    return next((file for file in files if file.stem[3:] == path), files[0])
+
+
 def _lesson_links(path: str, named: bool) -> None:
     """The lesson before and the lesson after."""
     files = page_files()
-    here = next((i for i, file in enumerate(files) if file.stem[3:] == path), 0)
-    for there, key, icon in ((here - 1, "lesson_before", "arrow_back"), (here + 1, "lesson_after", "arrow_forward")):
+    here = files.index(_file_of(path))
+    sides: tuple[tuple[int, str, Literal["left", "right"]], ...] = (
+        (here - 1, "back", "left"), (here + 1, "forward", "right")
+    )  # fmt: skip
+    for there, way, side in sides:
         if 0 <= there < len(files):
-            with st.container(key=key, width="content"):
+            with st.container(key=f"lesson_{way}", width="content"):
                 label = title_of(files[there]) if named else " "
-                side: Literal["left", "right"] = "left" if there < here else "right"
-                st.page_link(files[there], label=label, icon=f":material/{icon}:", icon_position=side)
+                st.page_link(files[there], label=label, icon=f":material/arrow_{way}:", icon_position=side)
 
 
 def _footer(path: str) -> None:
@@ -104,7 +120,7 @@ def _footer(path: str) -> None:
 
 
 def begin(docstring: str) -> Controls:
-    """The first call of each page: shows its title, its task and the bar.
+    """The first call of each page, whose title, task and bar the frame has shown.
 
     Args:
         docstring: the page's. Title, an empty line, the task in one paragraph, the idea in others, `References:`.
@@ -115,4 +131,4 @@ def begin(docstring: str) -> Controls:
     if not PAGE.get():
         st.navigation(_pages())
         st.rerun()
-    return stage.begin(docstring, lambda: _lesson_links(page_name(), named=False))
+    return _controls.get()

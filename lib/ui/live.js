@@ -203,7 +203,8 @@ class Live {
     const top = this.items.getBoundingClientRect().top + (main?.scrollTop ?? 0) - (main?.getBoundingClientRect().top ?? 0);
     const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const below = (this.presenting ? 4.6 : stacked ? 0.5 : 6) * rem;  // the names of the panels, and what was compiled
+    // Below are the names of the panels, and what was compiled; while presenting, only what has to be said.
+    const below = this.presenting ? 4.6 * rem + this.notes.offsetHeight : (stacked ? 0.5 : 6) * rem;
     const words = stacked ? 0 : [...this.items.querySelectorAll(":scope > .text")].reduce((sum, row) => sum + row.offsetHeight, 0);
     const left = Math.floor(innerHeight - top - below - words);
     if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from html import escape
 
 import streamlit as st
 
+from lib.live.comparison import break_even, compare_step, lines_of
 from lib.live.devices import CPUS
 from lib.live.engine import default_engine
 from lib.live.feed import Feed, default_feeds
+from lib.live.measurement import Measurement, default_measurements
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.routines.problem import Problem, ProblemError
 from lib.ui import charts, frame, frames, push, stage, waiting
 from lib.ui.controls import Controls
-from lib.ui.settings import ask
+from lib.ui.settings import ask, visitor
 from lib.ui.style import duration, quantity, stats
 
 TICKS_S = (0.25, 0.5, 2.0)
@@ -59,6 +62,7 @@ def live(
     pace: str = "1000",
     stop_at: int | None = None,
     extra_stats: Callable[[Snapshot], dict[str, str]] | None = None,
+    compares: bool = True,
 ) -> LiveRun:
     """Shows a live run of a problem with the settings of the bar: on the stage, or where it is called.
 
@@ -72,6 +76,7 @@ def live(
             it, and a class that looks on leaves the processor to others.
         stop_at: the step at which Run ends.
         extra_stats: further numbers for the row of numbers.
+        compares: whether the step can be measured beside the run; not where each step does more than to compute.
     """
     on_stage = name is None
     name = name or frame.page_name()
@@ -79,6 +84,7 @@ def live(
     run = feed.run
     with stage.buttons() if on_stage else st.container(horizontal=True, vertical_alignment="bottom"):
         _buttons(name, run, stop_at)
+        compared = _compared(name, problem, controls) if compares else None
         with stage.more() if on_stage else nullcontext():
             chosen_pace: str = ask("{}_pace", "Steps a second", list(PACES), part=name, default=pace, width=150)
     with stage.below() if on_stage else st.container():
@@ -97,12 +103,22 @@ def live(
         raise frame.PageEnd from None
 
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
-        shown = [*draw(snapshot), charts.step_times(snapshot, width=0.5 if on_stage else 1.0)]
-        return frames.LiveFrame(_numbers(snapshot, extra_stats), shown, _notes(snapshot))
+        records = compared.records if compared is not None else []
+        times = charts.step_times(snapshot, lines_of(records), width=0.5 if on_stage else 1.0)
+        return frames.LiveFrame(
+            _numbers(snapshot, extra_stats), [*draw(snapshot), times], [*_worth(compared), *_notes(snapshot)]
+        )
 
     with stage.run() if on_stage else st.container():
         if push.serves():
-            feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
+
+            def show(*_: object) -> None:
+                feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
+
+            if compared is None:
+                show()
+            else:
+                waiting.watch(partial(_look, compared), show, endless=True)
             settings = (
                 f"{stage.page().title}; {controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}"
             )
@@ -138,6 +154,45 @@ def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
     ):
         key_of = f"{name}_{text.lower().replace(' ', '_')}"
         st.button(label(text, key), key=key_of, icon=f":material/{icon}:", on_click=press, help=does)
+
+
+def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | None:
+    """The button that measures the step without `jit` and the dispatch alone; what came of the last press."""
+    key = f"_measurement_{name}_compared"
+    settings = (compare_step, problem, controls.seed, controls.device)
+    line = default_measurements()
+
+    def press() -> None:
+        st.session_state[key] = line.ask(
+            visitor(), settings, controls.device,
+            lambda: compare_step(controls.device, problem, controls.seed, controls.learning_rate), str(controls),
+        )  # fmt: skip
+
+    st.button(
+        "Compare",
+        key=f"{name}_compare",
+        icon=":material/compare_arrows:",
+        on_click=press,
+        help="Measures a step without `jit`, and the dispatch alone, and draws both into the chart of times.",
+    )
+    taken: Measurement | None = st.session_state.get(key)
+    return taken if taken is not None and taken.key == settings else None
+
+
+def _look(compared: Measurement) -> waiting.Look:
+    default_measurements().look(compared, visitor())  # keeps it wanted
+    return waiting.Look((len(compared.records), compared.done), compared.done)
+
+
+def _worth(compared: Measurement | None) -> list[charts.Text]:
+    """What compiling is worth, by what has been measured."""
+    if compared is None:
+        return []
+    if compared.error:
+        return [charts.Text(f"The comparison has ended: {compared.error}", "warning")]
+    if not compared.done:
+        return [charts.Text("Measuring a step without `jit`, in turns with the runs …", "info")]
+    return [charts.Text(break_even(compared.records), "info")]
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:

@@ -20,7 +20,7 @@ from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.routines.snippets import printed
 from lib.ui import stage, waiting
 from lib.ui.controls import Controls
-from lib.ui.settings import PAGE, ask
+from lib.ui.settings import PAGE, ask, visitor
 from lib.ui.style import duration, quantity, stats
 from lib.ui.terms import GLOSSARY
 
@@ -121,11 +121,10 @@ def measure(
     key = f"_measurement_{name}"
     settings = (experiment, about or args, controls.device)
     line = default_measurements()
-    visitor = st.session_state.setdefault("_visitor", object())
 
     def press() -> None:
         st.session_state[key] = line.ask(
-            visitor, settings, controls.device, lambda: experiment(controls.device, *args), str(controls)
+            visitor(), settings, controls.device, lambda: experiment(controls.device, *args), str(controls)
         )
 
     taken: Measurement | None = st.session_state.get(key)
@@ -141,7 +140,7 @@ def measure(
     begun = time.monotonic()
 
     def look() -> waiting.Look:
-        ahead = line.look(taken, visitor)
+        ahead = line.look(taken, visitor())
         done = taken.done
         return waiting.Look((len(taken.records), ahead, "" if done else f"{time.monotonic() - begun:.0f}"), done)
 
@@ -155,7 +154,7 @@ def measure(
             st.caption(f"{now} … {line.elapsed_s(taken):.1f} s")
         else:
             at = time.strftime("%H:%M:%S", time.localtime(taken.taken_at))
-            whose = "" if visitor in taken.looks else f", {_age(line.age_s(taken))} ago by somebody on this server,"
+            whose = "" if visitor() in taken.looks else f", {_age(line.age_s(taken))} ago by somebody on this server,"
             stale = taken.key != settings
             st.caption(
                 f"Taken at {at} (server's clock){whose} for {taken.about}."
@@ -279,7 +278,8 @@ def _outcome(outcome: Outcome) -> None:
 
 def compile_log_panel() -> None:
     """What this process has compiled lately, for everybody."""
-    label = f"Compile log: {compile_log.compilations()} programs compiled since this server started"
+    count = compile_log.compilations()
+    label = f"Compile log: {count} {'program' if count == 1 else 'programs'} compiled since this server started"
     panel = st.expander(label, key="compile_log", on_change="rerun")
     if not panel.open:
         return

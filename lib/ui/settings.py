@@ -165,3 +165,8 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
     elif setting.widget == "number_input":
         options["value"] = None
     return getattr(st, setting.widget)(label, *offered, key=key.format(*parts), bind="query-params", **options)
+
+
+def visitor() -> object:
+    """What tells this visitor from others in the line of measurements."""
+    return st.session_state.setdefault("_visitor", object())

@@ -76,7 +76,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
 .live .text { flex: 1 0 100%; order: 1; }
-.live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .6;
+.live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .75;
   cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
 .live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }
 .live .caption, .live details { font-size: .9rem; opacity: .9; }
@@ -89,6 +89,12 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { opacity: 1; color: inherit; }
 [data-testid="stCaptionContainer"] { opacity: .85; font-size: .9rem; }
 [data-testid="stWidgetLabel"] p { opacity: 1; }
+.token:is(.keyword, .function, .builtin, .class-name) { color: light-dark(#0B5CAD, #6CB6F5) !important; }
+.token:is(.punctuation, .comment, .interpolation) { color: light-dark(#5A5E69, #A9ADBA) !important; }
+.token:is(.string, .triple-quoted-string) { color: light-dark(#06702F, #6FD08C) !important; }
+.token.operator { color: light-dark(#9C3F00, #F2A673) !important; }
+.token:is(.boolean, .number) { color: light-dark(#00695C, #6FD3C4) !important; }
+.stApp button[kind="primary"] { color: light-dark(#FFF, #0B1A24); }
 :is(button, a, input, summary, [role="slider"], [role="radio"], [tabindex="0"]):focus-visible {
   outline: 3px solid #D55E00 !important; outline-offset: 2px; }
 /* A phone: the bar in two rows that stay in sight, the lesson's own settings below the charts. */
@@ -100,7 +106,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
     background: var(--st-background-color, Canvas); }
   .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
   .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
-  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; }
+  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
   .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
   .stats { grid-template-columns: repeat(5, 1fr); }
@@ -117,7 +123,7 @@ code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
 .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
-.st-key-lesson_before, .st-key-lesson_after { padding-bottom: .35rem; }
+.st-key-lesson_back, .st-key-lesson_forward { padding-bottom: .35rem; }
 </style>
 """
 

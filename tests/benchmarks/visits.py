@@ -38,7 +38,7 @@ async def compilations(url: str) -> int:
     counts = [-1]
     for _ in range(20):
         async with Tab(url) as tab:
-            found = next(filter(None, (re.match(r"Compile log: ([\d,]+) programs", label) for label in tab.labels)))
+            found = next(filter(None, (re.match(r"Compile log: ([\d,]+) programs?", label) for label in tab.labels)))
         counts.append(int(found[1].replace(",", "")))
         if counts[-1] == counts[-2]:
             break

@@ -38,7 +38,7 @@ class Change(NamedTuple):
 
 
 CHART = ".live canvas"
-SEED_UP = '[data-testid="stSidebar"] [data-testid="stNumberInputStepUp"]'
+SEED_UP = '.st-key-seed [data-testid="stNumberInputStepUp"]'
 CHANGES_OF_PAGES = [
     Change("", "Seed to the picture of the data", SEED_UP, f"{CHART}"),
     Change(

@@ -264,7 +264,7 @@ def draw_difference(snapshot: Snapshot) -> None:
     charts.show(charts.chart(_difference_spec(), told, apart={"x": x, "apart": apart}, bound={"apart": [TOLERANCE]}))
     st.caption(
         "Sums are taken in another order, so the last digits differ. The scale is linear below 1e-8 and logarithmic above; "
-        f"the dashed line is at {TOLERANCE:.0e}."
+        "the dashed line is at 1e-5."
     )
 
 
