@@ -38,9 +38,9 @@ placed = sharding.JIT in task.ways
 if advice:
     with stage.below():
         st.caption(f":material/warning: {advice}")
-held = panels.ready(device, many_devices.placement, layout, device, batch_size) if placed else lambda: None
+arrays = many_devices.placement(layout, device, batch_size) if placed else ()
 run = live(
-    task, controls, view.draw_run(task.ways, log, held), code=line(layout), suits=(0.01, 0.3), pace="20",
+    task, controls, view.draw_run(task.ways, log, arrays), code=line(layout), suits=(0.01, 0.3), pace="20",
     extra_stats=view.difference,
 )  # fmt: skip
 

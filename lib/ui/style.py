@@ -105,6 +105,9 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
   .st-key-stage > :has(> .st-key-stage_bar) { position: sticky; top: 2.8rem; z-index: 5; padding-bottom: .3rem;
     background: var(--st-background-color, Canvas); }
   .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
+  /* Seven buttons in one row. */
+  .st-key-stage_bar, .st-key-stage_buttons { gap: .45rem !important; }
+  .st-key-stage_bar button:not([role]) { padding-inline: .55rem; min-width: 0; }
   .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
   .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }

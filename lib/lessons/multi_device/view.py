@@ -275,13 +275,11 @@ def difference(snapshot: Snapshot) -> dict[str, str]:
     return {"Difference": f"{snapshot.highs['difference'].max():.1e}"}
 
 
-def draw_run(
-    ways: tuple[str, ...], log: bool, held: Callable[[], Sequence[Held] | None]
-) -> Callable[[Snapshot], list[charts.Shown]]:
+def draw_run(ways: tuple[str, ...], log: bool, arrays: Sequence[Held]) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws who holds which piece, and the loss in each of some ways.
 
     Args:
-        held: gives the arrays of a step in their places, None while it is not known.
+        arrays: of a step in their places; none if the batch cannot be divided.
     """
     colors = {way: COLORS[way] for way in ways}
 
@@ -296,7 +294,7 @@ def draw_run(
             losses[way] = bands.within(loss, limits, log)
         band = (bands.cut(low, limits), bands.cut(high, limits))
         return [
-            placement(held() or ()),
+            placement(arrays),
             overlaid(
                 "Loss in each way: mean, range",
                 x,
