@@ -1,13 +1,16 @@
 """Pytrees and keys: parameters and random numbers as values
 
-Parameters, gradients, optimizer states: in JAX each is a pytree, arrays held by lists, dicts and registered classes,
-and one `jax.tree.map` does to all of them what is done to one. Randomness is a value as well: a key goes in, the same
-key gives the same numbers. Functions that only take and return can be transformed; what they do besides, `jit` drops.
+This page trains a network whose whole update is one `jax.tree.map`. Press **Run** and watch every number of every
+array change. Then choose 4 hidden layers: the same line updates them all. Open **Keys** to see where random numbers
+come from.
+
+Parameters, gradients and optimizer states are pytrees: arrays held by lists, dicts and registered classes. A function
+that takes them and returns new ones can be transformed. Random numbers work alike: a key goes in, and the same key
+gives the same numbers.
 
 References:
     Pytrees: https://docs.jax.dev/en/latest/pytrees.html
     Pseudorandom numbers: https://docs.jax.dev/en/latest/random-numbers.html
-    jax.tree: https://docs.jax.dev/en/latest/jax.tree.html
     Key reuse checking: https://docs.jax.dev/en/latest/jax.experimental.key_reuse.html
     Pure functions: https://docs.jax.dev/en/latest/notebooks/Common_Gotchas_in_JAX.html
 """
@@ -18,101 +21,112 @@ from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import random_keys, view
 from lib.lessons.pytrees import routine as pytrees
 from lib.lessons.pytrees.mistakes import MISTAKES
-from lib.routines import datasets
-from lib.ui import frame, panels
+from lib.lessons.pytrees.snippet import SIDE_EFFECTS, line, snippet
+from lib.routines.snippets import source
+from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 batch_size, seed = controls.batch_size, controls.seed
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with stage.settings():
     depth = ask("tree_depth", "Hidden layers", [1, 2, 4], width=240, help="Each layer has two leaves, `w` and `b`.")
-    container = ask("container", "Held by", list(pytrees.CONTAINERS), required=True)
-left, right = st.columns([1.15, 1], gap="large")
-with left:
-    st.subheader("The parameters of a network, leaf by leaf", anchor=False)
-    explore = view.explorer(f"{container}_{depth}")
-    panels.answer(explore, controls.device, pytrees.leaf_report, container, depth, seed)
-with right:
-    st.subheader("What can be done to a tree", anchor=False)
-    operation = ask("operation", "Operation", list(pytrees.OPERATIONS))
-    panels.source(*pytrees.OPERATIONS[operation][1])
 
-    def draw_operation(text: str) -> None:
-        st.caption("Called with the parameters of the network, it gives:")
-        st.code(text, language=None, wrap_lines=True)
-
-    panels.answer(draw_operation, controls.device, pytrees.operation_report, operation, depth, seed)
-
-st.subheader("Live: SGD as one `tree.map`", anchor=False)
-panels.source(pytrees.sgd_update, pytrees.train_step)
-data = datasets.load("regression", seed)
-live(pytrees.TreeTraining(depth, batch_size), controls, view.draw_tree_training(depth))
-
-st.subheader("Timings", anchor=False)
-with st.expander("The other ways"):
-    panels.source(pytrees.update_in_a_loop, pytrees.update_of_a_vector, pytrees.update_through_a_vector)
-panels.measure(
-    "updates", controls, view.draw_updates,
-    f"The update for 2, 4, 8, ... leaves, up to {16 * depth}, and the gradient of {batch_size:,} examples beside it.",
-    pytree_timings.update_sweep, batch_size, 8 * depth,
+live(
+    pytrees.TreeTraining(depth, batch_size), controls, view.draw_training(depth),
+    code=line(controls.learning_rate), suits=(0.01, 0.1), pace="100",
 )  # fmt: skip
-panels.inside("pytrees", controls, "jit(train_step)", pytrees.step_of_training, batch_size, depth)
 
-st.subheader("Keys come from keys", anchor=False)
-st.markdown(
-    "`split` gives two new keys for one, which is used up then. `fold_in` gives one for each number, such as that of a "
-    "step. Both are functions: split a key twice, or fold in a number twice, and you get **the same keys** again."
-)
-view.key_tree(controls)
 
-st.subheader("Live: the same key at every step", anchor=False)
-st.markdown(
-    "Dropout switches half of the units off, and the key says which half. Two networks start alike and see the same "
-    "batches. One splits its key at each step; the other forgets to, and half of its units never learn."
-)
-with st.expander("The two steps"):
-    panels.source(
-        random_keys.step_with_a_new_key,
-        random_keys.step_with_the_same_key,
-        random_keys.dropout_loss,
-        random_keys.predict,
+def tree() -> None:
+    leaves, operations = st.columns([1.15, 1], gap="large")
+    with leaves:
+        container = ask("container", "Held by", list(pytrees.CONTAINERS), required=True)
+        panels.answer(
+            view.explorer(f"{container}_{depth}"), controls.device, pytrees.leaf_report, container, depth, seed
+        )
+    with operations:
+        operation = ask("operation", "Operation", list(pytrees.OPERATIONS))
+        st.code(source(*pytrees.OPERATIONS[operation][1]), wrap_lines=True)
+        panels.answer(view.draw_operation, controls.device, pytrees.operation_report, operation, depth, seed)
+
+
+def one_key() -> None:
+    st.markdown(
+        "Dropout switches off half of the units at each step, and a key says which. Two networks start alike and see the "
+        "same batches: one splits its key at each step, the other uses its key again and again."
     )
-live(random_keys.Dropout(batch_size), controls, view.draw_dropout, name="dropout")
-
-if ask("check_reuse", "Take two steps of each under `jax.debug_key_reuse`"):
-    checked, code = st.columns(2, gap="large")
-    with checked:
-        panels.answer(view.draw_checks, controls.device, random_keys.checker_report)
+    run, code = st.columns([1.7, 1], gap="large")
+    with run:
+        live(random_keys.Dropout(batch_size), controls, view.draw_dropout, name="dropout", pace="100")
     with code:
-        panels.source(random_keys.two_steps_under_the_checker)
+        st.code(source(random_keys.step_with_a_new_key, random_keys.step_with_the_same_key), wrap_lines=True)
+        with st.expander("The loss and the network"):
+            st.code(source(random_keys.dropout_loss, random_keys.predict), wrap_lines=True)
+        if ask("check_reuse", "Take two steps of each under `jax.debug_key_reuse`"):
+            panels.answer(view.draw_checks, controls.device, random_keys.checker_report)
 
-st.subheader("Pure and impure", anchor=False)
-st.markdown(
-    "Four calls of a function that prints, the last with another shape, and what was printed when. Python runs while JAX "
-    "traces, at the first call of each shape, and then `x` has no value yet. `jax.debug.callback` becomes a part of the "
-    "program, and a count that is to survive is an argument and a result."
-)
-impure, code = st.columns([1.4, 1], gap="large")
-with impure:
-    panels.answer(view.draw_calls, controls.device, pytrees.call_the_impure)
-with code:
-    panels.source(pytrees.call_the_impure, label="The calls")
 
-st.subheader("What to notice", anchor=False)
-st.markdown(
-    """
-- `grad` returns a tree of the structure of its argument: that is why one `tree.map` over both is the whole update.
-- Another container changes the paths and not the arrays. A static field is part of the structure: another value of it
+def side_effects() -> None:
+    st.markdown(
+        "Four calls of a function that prints, the last with another shape, and what it printed at each. Python runs only "
+        "while JAX traces, at the first call of each shape, and then `x` has no value yet. `jax.debug.callback` is part of "
+        "the program. A count that should survive is an argument and a result."
+    )
+    calls, code = st.columns([1.4, 1], gap="large")
+    with calls:
+        panels.answer(view.draw_calls, controls.device, pytrees.call_the_impure)
+    with code:
+        panels.snippet(SIDE_EFFECTS, controls)
+
+
+def timings() -> None:
+    panels.measure(
+        "updates", controls, view.draw_updates,
+        f"The update for 2, 4, 8, ... leaves, up to {16 * depth}, and the gradient of {batch_size:,} examples beside it.",
+        pytree_timings.update_sweep, batch_size, 8 * depth,
+    )  # fmt: skip
+
+
+NOTICE = """
+- `grad` returns a tree with the structure of its argument. So one `tree.map` over both is the whole update.
+- Without `jit` an update dispatches each operation for each leaf. With `jit` JAX walks over the tree once, while tracing.
+- Another container changes the paths, not the arrays. A static field is part of the structure: another value of it
   compiles another program.
-- Without `jit` an update costs one dispatch a leaf and operation. With it, how the tree is walked over hardly matters:
-  the walk happens while tracing.
-- One vector makes one operation of many, and copies when it is made from a tree at each step.
-- A key is two numbers of 32 bits. Nothing is hidden in it and nothing changes when it is used: remembering that it is
-  used up is your part, or that of `jax.debug_key_reuse`.
-- A reused key raises no error by itself. Here it halves the network; elsewhere it correlates what should not be.
+- A key is two numbers of 32 bits by default. Using it does not change it, so use each key once, to split it or to draw.
+- By default `fold_in(key, i)` is the same key as `split(key)[i]`. Never do both to one key.
+- A key that is used again raises no error by itself. In **One key** it leaves half of the units untrained.
+  `jax.debug_key_reuse` refuses the second use of a key, but does not know that `split` and `fold_in` give the same.
 """
+
+panels.follow(
+    {
+        "Code": lambda: panels.snippet(snippet(depth, batch_size, controls.learning_rate, seed), controls, beside=True),
+        "Tree": tree,
+        "Keys": lambda: view.key_tree(controls),
+        "One key": one_key,
+        "Side effects": side_effects,
+        "Timings": timings,
+        "Inside": lambda: panels.inside(
+            "pytrees", controls, "jit(train_step)", pytrees.step_of_training, batch_size, depth
+        ),
+        "Notice": NOTICE,
+        "Break it": lambda: panels.break_it("pytrees", MISTAKES),
+    },
+    terms=(
+        "pytree",
+        "leaf",
+        "key",
+        "static",
+        "trace",
+        "dispatch",
+        "eager",
+        "lower",
+        "jaxpr",
+        "StableHLO",
+        "HLO",
+        "fusion",
+        "flops",
+    ),
 )
-st.subheader("Break it", anchor=False)
-panels.break_it("pytrees", MISTAKES)

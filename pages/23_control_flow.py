@@ -1,7 +1,10 @@
 """Control flow: cond, switch, while_loop, fori_loop, scan
 
-Python's `if` and `for` run while JAX traces: a branch that depends on a number is refused, a loop is written out turn by
-turn. `jax.lax` has branches and loops that are part of the program: they decide when it runs, and keep one copy of their body.
+A recurrent network learns to predict the next number of a series, by a `scan` over time. Press **Run**. Then choose
+Python `for`: the loss goes on as before, but the program holds 32 copies of the cell. Compare what compiling takes.
+
+Python's `if` and `for` run while JAX traces: a branch that depends on a number raises an error, and a loop is unrolled, with
+a copy of its body for each turn. `jax.lax` has branches and loops that are part of the program: they decide when it runs.
 
 References:
     Control flow: https://docs.jax.dev/en/latest/control-flow.html
@@ -14,74 +17,88 @@ import streamlit as st
 
 from lib.lessons.control_flow import measure as measured
 from lib.lessons.control_flow import recurrent, view
-from lib.lessons.control_flow import routine as control_flow
 from lib.lessons.control_flow.mistakes import MISTAKES
-from lib.ui import frame, panels
+from lib.lessons.control_flow.snippet import line, snippet
+from lib.routines.snippets import source
+from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
+from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
-batch_size, seed = controls.batch_size, controls.seed
-series = recurrent.series(seed)
+with stage.settings():
+    loop = ask("time_loop", "Loop over time", list(recurrent.PREDICTS), required=True)
 
-st.subheader("Live: a recurrent network through scan", anchor=False)
-st.markdown(
-    "The same cell at each time, its hidden state carried on: that is a `scan`. It learns to say the next number of a series, "
-    f"from windows of {recurrent.WINDOW}; then it goes on by itself, from what it has said."
-)
-live(recurrent.Recurrent(batch_size), controls, view.draw_run(series), pace="100")
-panels.source(recurrent.cell, recurrent.predict, recurrent.loss_fn, recurrent.go_on, label="The network")
+problem = recurrent.Recurrent(controls.batch_size, loop=loop)
+live(problem, controls, view.draw_run(recurrent.series(controls.seed)), code=line(loop), suits=(0.001, 0.1), pace="100")
 
-st.subheader("Each beside the Python that it replaces", anchor=False)
-view.pairs(controls)
 
-st.subheader("Training by three loops", anchor=False)
-left, right = st.columns(2, gap="medium")
-with left:
-    panels.source(recurrent.by_python)
-with right:
-    panels.source(recurrent.by_scan, recurrent.by_fori_loop)
-panels.measure(
-    "race", controls, view.draw_race,
-    f"The same small network, {measured.ROUND_STEPS:,} steps a round, in turns: batch size {batch_size:,}, learning rate "
-    f"{controls.learning_rate:g}.",
-    measured.training_race, batch_size, controls.learning_rate, seed,
-)  # fmt: skip
+def code() -> None:
+    panels.snippet(snippet(loop, controls.batch_size), controls, beside=True, height=900)
 
-st.subheader("Unrolled and rolled: how long, how large, how fast", anchor=False)
-panels.source(measured.turns_in_python, measured.turns_in_fori_loop, measured.turns_in_scan, label="The programs")
-panels.measure(
-    "turns", controls, view.draw_lengths,
-    "Programs of 1, 2, 4, ... turns, compiled from nothing, then run. One that took 1.5 s to compile is not made longer.",
-    measured.length_sweep, batch_size,
-)  # fmt: skip
 
-st.subheader("Forwards, backwards", anchor=False)
-left, right = st.columns([1, 1.25], gap="medium")
-with left:
-    st.markdown("x³ by each of them, differentiated at 2 in both modes, just now: 12, or JAX's refusal.")
-    view.derivatives(controls)
-with right:
-    panels.source(control_flow.power_scan, control_flow.power_fori_traced, control_flow.power_while)
+def race() -> None:
+    st.markdown("A small network, trained by three loops over its steps, in turns.")
+    left, right = st.columns(2, gap="medium")
+    left.code(source(recurrent.by_python, recurrent.by_scan), wrap_lines=True)
+    right.code(source(recurrent.by_fori_loop, recurrent.sgd_step), wrap_lines=True)
+    panels.measure(
+        "race", controls, view.draw_race,
+        f"{measured.ROUNDS} rounds of {measured.ROUND_STEPS:,} steps: batch size {controls.batch_size:,}, learning rate "
+        f"{controls.learning_rate:g}.",
+        measured.training_race, controls.batch_size, controls.learning_rate, controls.seed,
+    )  # fmt: skip
 
-st.subheader("cond under vmap is select", anchor=False)
-st.markdown(
-    "In a batch some examples go one way and some the other. So `vmap` computes **both** branches for all, and `select_n` takes "
-    "from each what it needs; what is new is set off. A branch that is not taken is fed with harmless numbers, its work is done."
-)
-view.cond_under_vmap(controls)
-panels.inside("control", controls, "jit(scan)", recurrent.network_and_window, batch_size)
 
-st.subheader("What to notice", anchor=False)
-st.markdown(
-    """
-- A branch or a bound that is known while tracing (a shape, a static argument) may be Python. One that depends on numbers
-  must be `lax`.
-- Unrolled, the program grows with the number of turns, and so does the time to compile it. Rolled, neither does.
-- `unroll=8` is in between: fewer turns, each longer. Sometimes it is faster; measure.
-- A Python loop of jitted steps pays one dispatch a step. For a small step that is nearly all of the time.
-- Backwards needs the numbers of each turn kept: `scan` makes room for them, `while_loop` cannot know for how many.
-- `cond` computes one branch, until `vmap` makes a `select` of it.
+def timings() -> None:
+    panels.measure(
+        "turns", controls, view.draw_lengths,
+        f"Loops of 1, 2, 4, … turns, compiled and run. A loop that takes {measured.MAX_COMPILE_S:g} s to compile gets no longer.",
+        measured.length_sweep, controls.batch_size,
+    )  # fmt: skip
+    panels.source(measured.turns_in_python, measured.turns_in_fori_loop, measured.turns_in_scan, label="The loops")
+
+
+NOTICE = """
+- A branch or a number of turns that JAX knows while it traces may be Python. One that depends on values must be `lax`.
+- Unrolled, the program and the time to compile it grow with the number of turns. Rolled, they do not: see **Timings**.
+- `unroll=8` is in between: an eighth of the turns, each eight times as long. It may run faster: measure it.
+- A Python loop of jitted steps dispatches each step by itself. For small steps that takes most of the time: see
+  **Training race**.
+- Reverse mode needs the values of each turn. `scan` stores them. `while_loop` cannot: its number of turns is unknown.
+- `cond` runs one branch, unless `vmap` gives it a predicate for each example: see **Under vmap**.
 """
+
+panels.follow(
+    {
+        "Code": code,
+        "if, for, while": lambda: view.pairs(controls),
+        "Derivatives": lambda: view.derivatives(controls),
+        "Under vmap": lambda: view.cond_under_vmap(controls),
+        "Training race": race,
+        "Timings": timings,
+        "Inside": lambda: panels.inside(
+            "control",
+            controls,
+            line(loop).removeprefix("jax."),
+            recurrent.network_and_windows,
+            controls.batch_size,
+            loop,
+        ),
+        "Notice": NOTICE,
+        "Break it": lambda: panels.break_it("control", MISTAKES),
+    },
+    terms=(
+        "scan",
+        "carry",
+        "trace",
+        "tracer",
+        "static",
+        "dispatch",
+        "batch",
+        "jaxpr",
+        "StableHLO",
+        "HLO",
+        "fusion",
+        "flops",
+    ),
 )
-st.subheader("Break it", anchor=False)
-panels.break_it("control", MISTAKES)

@@ -113,8 +113,8 @@ def processes() -> None:
 
 NOTICE = """
 - The losses coincide but for rounding: **Difference** shows it, step by step.
-- Batch split, parameters whole: one `all-reduce` adds up the gradients. It moves 4 bytes for each parameter and 4 for the
-  loss, whatever the batch size. **Inside** counts what moves.
+- Batch split, parameters whole: one `all-reduce` adds up the gradients. Its result has 4 bytes for each parameter and 4
+  for the loss, whatever the batch size. **Inside** counts what moves.
 - Hidden units over the axis that splits the batch as well: each device keeps a part of the parameters, fetches the others
   (`all-gather`) and returns what it computed for them (`reduce-scatter`, or `all-reduce` and a slice).
 - Hidden units over the other axis: the predictions are partial sums, which `all-reduce` adds.

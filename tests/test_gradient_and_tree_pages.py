@@ -1,11 +1,15 @@
-"""What the pages on pytrees and on custom gradients show, beyond what every page shows."""
+"""What the page on pytrees shows, beyond what every page shows."""
 
 import time
 
 import pytest
-from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
+from test_pages import TIMEOUT_S, open_page, pick, press, settle
 
-from lib.lessons.custom_gradients.routine import PAIRS
+
+def open_panel(stem: str, panel: str):
+    app = open_page(stem)
+    app.session_state[f"{stem}_panel"] = panel
+    return settle(app.run())
 
 
 def shown(app) -> str:
@@ -23,7 +27,7 @@ def measured(app, key: str) -> str:
 
 
 def test_a_part_of_the_tree_has_its_leaves_and_another_container_has_other_paths():
-    app = open_page("pytrees")
+    app = open_panel("pytrees", "Tree")
     assert app.dataframe[0].value["path"].tolist() == [f"params[{i}]['{n}']" for i in (0, 1) for n in ("b", "w")]
     pick(app, "Part of the tree", "params[1]")
     assert app.dataframe[0].value["path"].tolist() == ["params[1]['b']", "params[1]['w']"]
@@ -34,7 +38,7 @@ def test_a_part_of_the_tree_has_its_leaves_and_another_container_has_other_paths
 
 
 def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
-    app = open_page("pytrees")
+    app = open_panel("pytrees", "Keys")
     press(app, "split")
     pick(app, "Key", "f")
     pick(app, "Number to fold in", 9)
@@ -49,14 +53,14 @@ def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
 
 
 def test_the_checker_refuses_one_way_on_the_page():
-    app = open_page("pytrees")
+    app = open_panel("pytrees", "One key")
     settle(next(toggle for toggle in app.toggle if toggle.key == "check_reuse").set_value(True).run())
     assert "KeyReuseError" in shown(app) and "Two steps taken" in shown(app)
 
 
-@pytest.mark.parametrize("stem", ["pytrees", "custom_gradients"])
+@pytest.mark.parametrize("stem", ["pytrees"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
-    app = open_page(stem)
+    app = open_panel(stem, "Break it")
     for mistake in next(box for box in app.selectbox if box.label == "Mistake").options:
         pick(app, "Mistake", mistake)
         press(app, "Break it")
@@ -65,26 +69,11 @@ def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
         assert app.info
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_a_pair_runs_on_and_what_breaks_is_told(name: str):
-    app = pick(open_page("custom_gradients"), "Pair", name)
-    press(app, "Run")
-    run_until(app, lambda now: int(now["Step"].replace(",", "")) > 40)
-    press(app, "Pause")
-    run_until(app, lambda now: "paused" in now["Status"])
-    settle(app.run())
-    fails = list(PAIRS).index(name) < 3
-    assert any("infinite or NaN" in warning.value for warning in app.warning) == fails
-    assert float(numbers(app)["Loss"]) >= 0
-
-
 @pytest.mark.parametrize(
     ("stem", "key", "words"),
     [
         ("pytrees", "updates_measure", "`tree.map` takes"),
-        ("custom_gradients", "fixed_point_measure", "unrolled takes"),
-        ("custom_gradients", "checkpoint_measure", "all kept takes"),
     ],
 )
 def test_a_measurement_ends_in_words(stem: str, key: str, words: str, own_measurements):
-    assert words in measured(open_page(stem), key)
+    assert words in measured(open_panel(stem, "Timings"), key)

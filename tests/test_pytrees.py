@@ -9,11 +9,13 @@ from support import train_steps
 from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import mistakes as pytree_mistakes
 from lib.lessons.pytrees import routine as pytrees
+from lib.lessons.pytrees import snippet, view
 from lib.lessons.pytrees.mistakes import MISTAKES
 from lib.measure.timing import records_of
 from lib.routines import datasets
 from lib.routines.mistakes import provoke
 from lib.routines.networks import forward, init_params
+from lib.ui.controls import LEARNING_RATES
 
 DEVICE = jax.devices()[0]
 
@@ -37,9 +39,19 @@ def test_every_leaf_is_reported_whatever_holds_it(container, depth):
     assert report["structure"].count("*") == len(arrays)
 
 
-def test_the_names_of_the_leaves_are_their_paths_in_order():
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params_of(2))]
-    assert list(pytrees.leaf_names(2)) == paths
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_every_number_of_every_leaf_has_a_cell_of_its_own_in_the_order_of_the_leaves(depth):
+    places, names = view._cells(depth)
+    params = params_of(depth)
+    assert names["text"] == [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    cells = list(zip(places["x"].tolist(), places["y"].tolist(), strict=True))
+    assert len(set(cells)) == len(cells) == pytrees.number_of_parameters(params)
+    start = 0
+    for leaf, left, top in zip(jax.tree.leaves(params), names["x"], names["y"], strict=True):
+        for place, value in enumerate(np.ravel(leaf)):
+            x, y = cells[start + place]
+            assert np.atleast_2d(leaf)[y - top, x - left] == value
+        start += leaf.size
 
 
 @pytest.mark.parametrize("name", pytrees.OPERATIONS)
@@ -79,12 +91,12 @@ def test_all_ways_of_updating_agree_with_numpy(depth):
             np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-7)
 
 
-def test_the_training_takes_the_steps_of_a_python_loop_and_reports_the_norms():
+def test_the_training_takes_the_steps_of_a_python_loop_and_shows_every_number():
     inputs, targets = datasets.load("regression", 0).train
     problem = pytrees.TreeTraining(1, 7)
     state = problem.init(jax.random.key(0), (inputs, targets))
     params = state.params
-    _, metrics, _ = train_steps(problem, state, (inputs, targets), 0.1, 20)
+    state, metrics, _ = train_steps(problem, state, (inputs, targets), 0.1, 20)
     for step in range(20):
         rows = (7 * step + np.arange(7)) % len(targets)
 
@@ -93,10 +105,21 @@ def test_the_training_takes_the_steps_of_a_python_loop_and_reports_the_norms():
 
         grads = jax.grad(loss)(params)
         params = [{k: layer[k] - 0.1 * g[k] for k in layer} for layer, g in zip(params, grads, strict=True)]
-    norms = [np.linalg.norm(leaf) for leaf in jax.tree.leaves(params)]
-    np.testing.assert_allclose(metrics["norm"][19], norms, rtol=1e-4)
+    leaves = problem.observe(state, (inputs, targets)).picture["leaves"]
+    np.testing.assert_allclose(
+        leaves, np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]), rtol=1e-3, atol=1e-5
+    )
     preds = np.array([forward(params, x, "tanh")[0] for x in inputs])
     assert metrics["loss"][19] == pytest.approx(((preds - targets) ** 2).mean(), rel=1e-4)
+
+
+def test_the_line_above_the_run_is_its_update():
+    params, batch = params_of(2), (jnp.linspace(-1, 1, 8)[:, None], jnp.ones(8))
+    names = {"jax": jax, "params": params, "batch": batch, "curve_loss": pytrees.curve_loss}
+    code = snippet.line(0.03)
+    expected, _ = pytrees.train_step(params, batch, 0.03)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), eval(code, names), expected)
+    assert max(len(snippet.line(rate)) for rate in LEARNING_RATES) <= 90
 
 
 def test_the_training_learns():

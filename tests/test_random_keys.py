@@ -41,6 +41,24 @@ def test_the_same_again_gives_the_same_keys_again(name):
     assert len(set(data)) == 1 + len(TREES[name]) // 2
 
 
+@pytest.mark.parametrize(("impl", "partitionable", "same"), [
+    ("threefry2x32", True, True), ("rbg", True, True), ("unsafe_rbg", True, False), ("threefry2x32", False, False),
+])  # fmt: skip
+def test_a_number_folded_in_is_the_key_that_split_gives_by_default(impl, partitionable, same):
+    with jax.threefry_partitionable(partitionable):
+        key = jax.random.key(5, impl=impl)
+        for i, split in enumerate(jax.random.key_data(jax.random.split(key, 3))):
+            folded = jax.random.key_data(jax.random.fold_in(key, i))
+            assert np.array_equal(folded, split) == same
+
+
+def test_the_checker_does_not_see_that_a_split_and_a_fold_in_are_one_key():
+    assert jax.config.jax_threefry_partitionable  # the default, of which the page speaks
+    with jax.debug_key_reuse(True):
+        key = jax.random.key(0)
+        assert jax.random.normal(jax.random.split(key)[0]) == jax.random.normal(jax.random.fold_in(key, 0))
+
+
 def test_the_tree_is_bounded():
     tree = ()
     for number in range(3 * MAX_KEYS):

@@ -51,12 +51,19 @@ def follow(panels: Mapping[str, Callable[[], None] | str], terms: Sequence[str] 
             st.markdown(f"{page.idea} :small[Read on: {page.links}.]" if page.links else page.idea)
 
 
-def snippet(code: str, controls: Controls, beside: bool = False, run: Callable[[str], str] = printed) -> None:
+def snippet(
+    code: str,
+    controls: Controls,
+    beside: bool = False,
+    height: int | None = None,
+    run: Callable[[str], str] = printed,
+) -> None:
     """Code that runs when it is pasted, and what it prints, on the device that is chosen.
 
     Args:
         code: our own; of what a visitor typed it may hold numbers, and text that was read and written anew.
         beside: shows what it prints at its right, else below.
+        height: in pixels, for code that would make the page too tall.
         run: gives what it prints, a function of a module.
     """
 
@@ -64,7 +71,7 @@ def snippet(code: str, controls: Controls, beside: bool = False, run: Callable[[
         st.code(text, language=None, wrap_lines=True)
 
     left, right = st.columns([2, 1]) if beside else (st.container(), st.container())
-    left.code(code, language="python", wrap_lines=True)
+    left.code(code, language="python", wrap_lines=True, height=height or "content")
     with right:
         answer(draw, controls.device, run, code)
 

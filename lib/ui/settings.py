@@ -88,11 +88,14 @@ SETTINGS: dict[str, Setting] = {
     "tree_depth": Setting("pytrees", "select_slider", 1),
     # state_libraries
     "libraries_log": Setting("state_libraries", "toggle", True),
+    "library": Setting("state_libraries", "segmented_control", "pytree"),
     "library_{}": Setting("state_libraries", "selectbox"),
     # custom_gradients
     "custom_gradients_pair": Setting("custom_gradients", "selectbox"),
     # control_flow
     "control_flow_pair": Setting("control_flow", "segmented_control", "cond"),
+    "time_loop": Setting("control_flow", "segmented_control", "scan"),
+    "predicate": Setting("control_flow", "segmented_control", "one for each example"),
     # multi_device
     "batch_axes": Setting("multi_device", "selectbox"),
     "hidden_axis": Setting("multi_device", "selectbox"),

@@ -47,6 +47,7 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 }
 code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-radius: .4rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; background: rgba(128, 128, 128, .12); color: inherit; }
+.st-key-panel [data-testid="stCode"] pre { max-height: 72vh; }
 .stats { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: .2rem .7rem; }
 .stats .wide { grid-column: span 2; }
 .stats .name { font-size: .8rem; opacity: .8; white-space: nowrap; }

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from lib.lessons.control_flow.recurrent import LOOPS, small_network
-from lib.lessons.control_flow.routine import safe_sqrt_cond
+from lib.lessons.control_flow.routine import sqrt_or_zero
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS, stages_of
 from lib.measure.timing import PAUSE, Rows, compare, once, sweep
@@ -104,8 +104,16 @@ class JaxprDiff(NamedTuple):
     marks: list[str]
 
 
-def cond_and_vmap(batch_size: int) -> JaxprDiff:
-    """`cond` of one example, and what `vmap` makes of it."""
-    one = jaxprs.lines(jaxprs.trace(safe_sqrt_cond, (jnp.float32(1.0),)), ("x",))
-    batch = jaxprs.lines(jaxprs.trace(jax.vmap(safe_sqrt_cond), (jnp.ones(batch_size),)), ("x",))
+PREDICATES = {"one for each example": (0, 0), "one for all": (None, 0)}
+"""The `in_axes` of `vmap` over the predicate and the argument."""
+
+
+def cond_and_vmap(batch_size: int, predicate: str) -> JaxprDiff:
+    """`cond` of one example, and what `vmap` makes of it, with one of `PREDICATES`."""
+    names = ("predicate", "x")
+    in_axes = PREDICATES[predicate]
+    taken = jnp.ones(batch_size, bool) if in_axes[0] == 0 else jnp.bool_(True)
+    one = jaxprs.lines(jaxprs.trace(sqrt_or_zero, (jnp.bool_(True), jnp.float32(1.0))), names)
+    mapped = jax.vmap(sqrt_or_zero, in_axes=in_axes)
+    batch = jaxprs.lines(jaxprs.trace(mapped, (taken, jnp.ones(batch_size))), names)
     return JaxprDiff(one, batch, jaxprs.marks(one, batch))

@@ -119,34 +119,33 @@ def count_in_the_carry():
 MISTAKES: dict[str, Mistake] = {
     "Python while on a tracer": Mistake(
         python_while_under_jit, while_loop_under_jit, BOOL,
-        "Python's `while` has to know whether to go on, and the tracer does not say. `while_loop` asks when the program runs.",
+        "`while` needs True or False while JAX traces, and a tracer has no value. `while_loop` tests when the program runs.",
     ),
     "range of a tracer": Mistake(
         range_of_a_tracer, fori_loop_to_a_tracer, INTEGER,
-        "`range` needs a number while tracing. Make `n` static (a program for each `n`, unrolled) or take `fori_loop`.",
+        "`range` needs a number while JAX traces. Make `n` static (a program for each `n`, unrolled) or use `fori_loop`.",
     ),
     "branches of different types": Mistake(
         branches_of_two_dtypes, branches_of_one_dtype, TypeError,
-        "The program does not know which branch it will take, and what comes after must fit both: the same structure, shapes "
-        "and dtypes from each.",
+        "Which branch is taken is known only when the program runs, so both must return the same structure, shapes and "
+        "dtypes.",
     ),
     "a carry that changes its shape": Mistake(
         carry_that_grows, result_of_each_turn, TypeError,
-        "What is carried is one place in memory, of one shape for all turns. What is to be collected is the second result of "
-        "the body: `scan` stacks it.",
+        "The carry has one shape in all turns. To collect results, return them as the second result of the body: `scan` "
+        "stacks them.",
     ),
     "a scan body that gives no pair": Mistake(
         body_without_a_pair, body_with_a_pair, TypeError,
-        "The body of a `scan` gives two things: what is carried on, and what is kept of this turn, `None` if nothing.",
+        "The body of a `scan` returns a pair: the new carry, and the result of this turn, `None` if there is none.",
     ),
     "grad through while_loop": Mistake(
         grad_through_while, grad_through_scan, ValueError,
-        "The backward pass needs what each turn has computed, and nobody knows how many turns there will be to make room for. "
-        "`scan`, or `fori_loop` with bounds known while tracing, can be differentiated backwards.",
+        "The backward pass needs the values of each turn. JAX would have to reserve memory for them, and the number of turns "
+        "is unknown. Use `scan`, or `fori_loop` with bounds known while JAX traces.",
     ),
     "a side effect in the body": Mistake(
         append_in_the_body, count_in_the_carry, None,
-        "No error, but a wrong number: Python runs the body when JAX traces it (how often is JAX's business), not once a turn. "
-        "Count in the carry.",
+        "No error, but a wrong number: Python runs the body while JAX traces it, not once a turn. Count in the carry.",
     ),
 }  # fmt: skip

@@ -16,10 +16,11 @@ from jaxtyping import Array, Float, Key
 
 from lib.lessons.jit_vmap.routine import model_loss
 from lib.lessons.training.routine import OPTIMIZERS
-from lib.routines.problem import Metrics, Observed, TrainState, new_state
+from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
 
 LENGTH = 4096
+UNITS = 16
 WINDOW = 32
 """Numbers of the series that an example is made of."""
 SEEN, AHEAD = 32, 64
@@ -27,26 +28,48 @@ SEEN, AHEAD = 32, 64
 
 
 def cell(params, hidden: Float[Array, " units"], x: Float[Array, ""]):
-    """One turn: the new hidden state, and what the network expects to come next."""
+    """The new hidden state, and a prediction of the next number."""
     hidden = jnp.tanh(params["w"] @ hidden + params["u"] * x + params["b"])
     return hidden, params["v"] @ hidden + params["c"]
 
 
-def predict(params, xs: Float[Array, " time"]):
-    """Reads a series from the left: the same cell at each time, its hidden state carried on."""
+def predict_by_scan(params, xs: Float[Array, " time"]):
+    """Reads a series by one copy of the cell."""
     hidden = jnp.zeros(params["b"].shape)
     return lax.scan(partial(cell, params), hidden, xs)
 
 
-def loss_fn(params, windows: Float[Array, "batch time"]):
-    """Mean squared error of the next number, at each time of each window."""
+def predict_by_scan_unroll_8(params, xs: Float[Array, " time"]):
+    """The same with eight copies of the cell: fewer turns, each longer."""
+    hidden = jnp.zeros(params["b"].shape)
+    return lax.scan(partial(cell, params), hidden, xs, unroll=8)
+
+
+def predict_by_for(params, xs: Float[Array, " time"]):
+    """The same with a copy of the cell for each number: unrolled."""
+    hidden, preds = jnp.zeros(params["b"].shape), []
+    for x in xs:
+        hidden, pred = cell(params, hidden, x)
+        preds.append(pred)
+    return hidden, jnp.stack(preds)
+
+
+PREDICTS: dict[str, Callable[..., Any]] = {
+    "scan": predict_by_scan,
+    "scan, unroll=8": predict_by_scan_unroll_8,
+    "Python for": predict_by_for,
+}
+
+
+def loss_fn(predict, params, windows: Float[Array, "batch time"]):
+    """Mean squared error of the next number, at each time."""
     preds = jax.vmap(lambda xs: predict(params, xs)[1])(windows[:, :-1])
     return ((preds - windows[:, 1:]) ** 2).mean()
 
 
 def go_on(params, xs, num_steps: int):
-    """Reads `xs`, then reads what it has expected itself."""
-    hidden, preds = predict(params, xs)
+    """Reads `xs`, then reads its own predictions."""
+    hidden, preds = predict_by_scan(params, xs)
 
     def body(carry, _):
         hidden, x = carry
@@ -54,6 +77,14 @@ def go_on(params, xs, num_steps: int):
         return (hidden, pred), x
 
     return lax.scan(body, (hidden, preds[-1]), length=num_steps)[1]
+
+
+def init_params(key, units: int):
+    k1, k2, k3 = jax.random.split(key, 3)
+    w = 0.9 * jax.random.orthogonal(k1, units)
+    u = jax.random.normal(k2, (units,))
+    v = jax.random.normal(k3, (units,)) / units
+    return {"w": w, "u": u, "b": jnp.zeros(units), "v": v, "c": jnp.float32(0.0)}
 
 
 @lru_cache(maxsize=8)
@@ -67,32 +98,32 @@ def series(seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Recurrent:
-    """The recurrent network, trained with Adam on windows of a series."""
+    """The recurrent network, trained with Adam on windows of a series.
+
+    Attributes:
+        loop: one of `PREDICTS`. All compute the same, so a run goes on when another one is chosen.
+    """
 
     batch_size: int
-    units: int = 16
+    units: int = UNITS
+    loop: str = "scan"
 
     @property
     def lineage(self) -> Any:
-        return replace(self, batch_size=0)
+        return replace(self, batch_size=0, loop="scan")
 
     def data(self, seed: int) -> np.ndarray:
         return series(seed)
 
     def init(self, key: Key[Array, ""], data: Any) -> TrainState:
-        k1, k2, k3 = jax.random.split(key, 3)
-        n = self.units
-        params = {
-            "w": 0.9 * jax.random.orthogonal(k1, n), "u": jax.random.normal(k2, (n,)), "b": jnp.zeros(n),
-            "v": jax.random.normal(k3, (n,)) / n, "c": jnp.float32(0.0),
-        }  # fmt: skip
+        params = init_params(key, self.units)
         return new_state(params, key, OPTIMIZERS["Adam"].init(params))
 
     def step(self, state: TrainState, data: Any, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
         places = state.step * self.batch_size + jnp.arange(self.batch_size)
         starts = places * 37 % (LENGTH - WINDOW)  # all over the series, each once in a long while
         windows = data[starts[:, None] + jnp.arange(WINDOW + 1)]
-        loss, grads = jax.value_and_grad(loss_fn)(state.params, windows)
+        loss, grads = jax.value_and_grad(partial(loss_fn, PREDICTS[self.loop]))(state.params, windows)
         directions, opt_state = OPTIMIZERS["Adam"].update(grads, state.opt_state)
         params = optax.apply_updates(state.params, jax.tree.map(lambda d: -learning_rate * d, directions))
         return TrainState(params, opt_state, state.key, state.step + 1), {"loss": loss}
@@ -122,7 +153,10 @@ def by_python(params, batch, learning_rate, num_steps):
 
 @partial(jax.jit, static_argnames="num_steps")
 def by_scan(params, batch, learning_rate, num_steps):
-    params, losses = lax.scan(lambda params, _: sgd_step(params, batch, learning_rate), params, length=num_steps)
+    def body(params, _):
+        return sgd_step(params, batch, learning_rate)
+
+    params, losses = lax.scan(body, params, length=num_steps)
     return params, losses[-1]
 
 
@@ -150,7 +184,8 @@ def small_network(batch_size: int, seed: int) -> tuple[Any, tuple[np.ndarray, np
     return params, (inputs, np.sin(4 * inputs))
 
 
-def network_and_window(batch_size: int) -> tuple[Callable[..., Any], tuple]:
-    """`loss_fn` of the recurrent network, and arrays to call it with."""
-    params = Recurrent(batch_size).init(jax.random.key(0), ()).params
-    return loss_fn, (params, np.zeros((batch_size, WINDOW + 1), np.float32))
+def network_and_windows(batch_size: int, loop: str) -> Made:
+    """The loss of the recurrent network with its gradient, and arrays to call it with."""
+    params = init_params(jax.random.key(0), UNITS)
+    windows = np.zeros((batch_size, WINDOW + 1), np.float32)
+    return jax.value_and_grad(partial(loss_fn, PREDICTS[loop])), (params, windows)

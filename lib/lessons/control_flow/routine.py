@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array
 
 
 def safe_sqrt_python(x):
@@ -21,15 +22,12 @@ def safe_sqrt_cond(x):
     return lax.cond(x > 0, jnp.sqrt, lambda x: 0.0 * x, x)
 
 
-ACTIVATIONS = (jnp.tanh, jax.nn.relu, jnp.sin)
-
-
 def activation_python(place, x):
-    return ACTIVATIONS[place](x)
+    return (jnp.tanh, jax.nn.relu, jnp.sin)[place](x)
 
 
 def activation_switch(place, x):
-    return lax.switch(place, ACTIVATIONS, x)
+    return lax.switch(place, (jnp.tanh, jax.nn.relu, jnp.sin), x)
 
 
 def running_mean_python(xs):
@@ -96,28 +94,28 @@ BOOL, INTEGER = jax.errors.TracerBoolConversionError, jax.errors.TracerIntegerCo
 REPLACEMENTS: dict[str, Replacement] = {
     "cond": Replacement(
         safe_sqrt_python, safe_sqrt_cond, (np.float32(2.0),), (BOOL,),
-        "`if` asks the tracer whether it is true, and a tracer stands for every number there is. `cond` puts both branches "
-        "into the program, and the program takes one when it runs. Both must give the same shapes and dtypes.",
+        "`if` needs True or False while JAX traces, and a tracer has no value. `cond` puts both branches into the program, "
+        "which takes one of them when it runs. Both must give the same shapes and dtypes.",
     ),
     "switch": Replacement(
         activation_python, activation_switch, (np.int32(2), np.float32(0.5)), (INTEGER,),
-        "A list needs a number, and the tracer has none yet. `switch` takes a list of functions and a traced index, which it "
-        "clamps to those there are.",
+        "An index into a tuple must be a number while JAX traces, and a tracer has no value. `switch` takes functions and "
+        "a traced index; an index out of range is clamped.",
     ),
     "while_loop": Replacement(
         newton_python, newton_while, (np.float32(2.0),), (BOOL,),
-        "How often the loop turns depends on the numbers, which are not there yet. `while_loop` tests inside the program. "
-        "What is carried must keep its shape and dtype.",
+        "The number of turns depends on values, which a tracer does not have. `while_loop` tests its condition inside the "
+        "program. The carry must keep its shape and dtype.",
     ),
     "fori_loop": Replacement(
         compound_python, compound_fori, (np.int32(10), np.float32(0.05)), (INTEGER,),
-        "`range` needs a number. With a static bound the Python loop would be unrolled, and every bound compiled anew; "
-        "`fori_loop` takes a traced one.",
+        "`range` needs a number while JAX traces. A static bound would unroll the loop, and another bound would compile "
+        "another program. `fori_loop` takes a traced bound.",
     ),
     "scan": Replacement(
         running_mean_python, running_mean_scan, (np.arange(50, dtype=np.float32),), (),
-        "The length of an array is known while tracing, so this one compiles: unrolled, one copy of the body for each "
-        "element. `scan` keeps one copy, carries a state through it and stacks what each turn gives.",
+        "The length of an array is known while JAX traces, so this loop compiles: unrolled, with a copy of the body for "
+        "each element. `scan` keeps one copy, carries a value from turn to turn and stacks the results.",
     ),
 }  # fmt: skip
 
@@ -170,12 +168,19 @@ def power_fori(x):
 
 
 def power_fori_traced(x):
-    power = jax.jit(lambda x, n: lax.fori_loop(0, n, lambda i, c: c * x, 1.0))
+    @jax.jit
+    def power(x, n):
+        return lax.fori_loop(0, n, lambda i, c: c * x, 1.0)
+
     return power(x, 3)
 
 
 def power_while(x):
-    return lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * x), (0, 1.0))[1]
+    def body(carry):
+        i, c = carry
+        return i + 1, c * x
+
+    return lax.while_loop(lambda carry: carry[0] < 3, body, (0, 1.0))[1]
 
 
 def power_cond(x):
@@ -208,4 +213,30 @@ def differentiation_report() -> dict[str, dict[str, str]]:
                 report[name][mode] = f"{transform(fun)(2.0):.6g}"
             except ValueError as error:
                 report[name][mode] = f"ValueError: {error}"
+    return report
+
+
+# cond under vmap.
+
+
+def sqrt_or_zero(predicate, x):
+    return lax.cond(predicate, jnp.sqrt, lambda x: 0.0 * x, x)
+
+
+def sqrt_or_zero_where(predicate, x):
+    return jnp.where(predicate, jnp.sqrt(x), 0.0 * x)
+
+
+def gradients_of_branches() -> dict[str, dict[str, str]]:
+    """The derivative with respect to x through `cond` and through `where`, of a batch with a predicate `x > 0` for each
+    example."""
+    x = jnp.array([-1.0, 0.0, 4.0])
+    report = {}
+    for name, fun in {"cond": sqrt_or_zero, "where": sqrt_or_zero_where}.items():
+
+        def total(x: Array, fun: Callable = fun) -> Array:
+            return jax.vmap(fun)(x > 0, x).sum()
+
+        slopes = jax.grad(total)(x)
+        report[name] = {f"x = {at:g}": f"{slope:g}" for at, slope in zip(x.tolist(), slopes.tolist(), strict=True)}
     return report

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 import streamlit as st
 
-from lib.lessons.control_flow.measure import TURNS, JaxprDiff, cond_and_vmap
+from lib.lessons.control_flow import snippet as code_of
+from lib.lessons.control_flow.measure import PREDICATES, TURNS, JaxprDiff, cond_and_vmap
 from lib.lessons.control_flow.recurrent import AHEAD, LOOPS, SEEN
 from lib.lessons.control_flow.routine import (
     DIFFERENTIABLE,
@@ -18,11 +19,16 @@ from lib.lessons.control_flow.routine import (
     REPLACEMENTS,
     PairReport,
     differentiation_report,
+    gradients_of_branches,
     pair_report,
+    power_fori_traced,
+    power_scan,
+    power_while,
 )
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.timing import summary, timed, times_as_fast
+from lib.routines.snippets import source
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
@@ -36,8 +42,7 @@ COLORS = dict(zip(LOOPS, SERIES, strict=False))
 
 
 def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the loss, and what the network says comes next when it listens to itself."""
-    title = "Shown the left part, it goes on by itself"
+    """Draws the series that the network makes of its own predictions, and the loss."""
     t = np.arange(SEEN + AHEAD)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
@@ -46,8 +51,8 @@ def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
             lines["network"] = (t[SEEN:], np.clip(snapshot.picture["ahead"], -2, 2))
         colors = {"series": SERIES[7], "network": TEST}
         return [
-            charts.fan("Loss of the next number", "mean squared error", snapshot, log=True, height=330, width=0.565),
-            charts.lines(title, "time", "value", colors, lines, height=330, width=0.435),
+            charts.lines("It continues the series by itself", "time", "value", colors, lines, width=0.5),
+            charts.fan("Loss of the next number", "mean squared error", snapshot, True, width=0.5),
         ]
 
     return draw
@@ -57,35 +62,30 @@ def draw_run(series: np.ndarray) -> Callable[[Snapshot], list[charts.Shown]]:
 
 
 def pairs(controls: Controls) -> None:
-    """One kind at a time: the Python, what replaces it, and what became of both."""
+    """One kind at a time: the Python and what `jit` makes of it, beside what replaces it."""
     name = ask("control_flow_pair", "Replaces Python's if, list, while, for", list(REPLACEMENTS), required=True)
     pair = REPLACEMENTS[name]
+    st.markdown(pair.about)
     python, lax = st.columns(2, gap="medium")
     with python:
-        panels.source(pair.python)
+        st.code(source(pair.python), wrap_lines=True)
+        panels.answer(_draw_python, controls.device, pair_report, name)
     with lax:
-        panels.source(pair.lax)
-    st.markdown(pair.about)
-    panels.answer(_draw_pair, controls.device, pair_report, name)
+        panels.snippet(code_of.pair(name), controls)
 
 
-def _draw_pair(report: PairReport) -> None:
-    def text(value: Any) -> str:
-        return "–" if value is None else np.array2string(np.asarray(value), precision=5, threshold=6, edgeitems=2)
-
-    refused = report.error or "–"
-    counts = ["–" if count is None else f"{count:,}" for count in report.equations]
-    st.dataframe(
-        {
-            "": ["Python, as it is", "jit(Python)", "jit, from lax"],
-            "result": [text(report.python), refused if report.error else text(report.jit_python), text(report.lax)],
-            "equations": ["–", *counts],
-        },
-        hide_index=True,
-    )
+def _draw_python(report: PairReport) -> None:
+    st.markdown(f"Called as it is, it gives `{_text(report.python)}`. Under `jit`:")
     if report.error:
-        st.markdown(f"**{report.error}**, in JAX's own words:")
-        st.code(report.text, language=None, wrap_lines=True)
+        st.code(f"{report.error}: {report.text}", language=None, wrap_lines=True)
+        return
+    of_python, of_lax = report.equations
+    st.code(_text(report.jit_python), language=None, wrap_lines=True)
+    st.markdown(f"Equations of its jaxpr: **{of_python:,}**; of that with `lax`: **{of_lax:,}**.")
+
+
+def _text(value: Any) -> str:
+    return np.array2string(np.asarray(value), precision=5, threshold=6, edgeitems=2)
 
 
 # How long, how large, how fast.
@@ -169,17 +169,17 @@ def draw_race(records: Records) -> None:
         name: (np.array([1e3 * r.more["seconds"] for r in taken]), np.array([r.more["loss"] for r in taken]))
         for name, taken in rounds.items()
     }
-    title, x_title = "The same losses, sooner", "milliseconds of training"
+    title, x_title = "Loss against time", "milliseconds of training"
     losses = charts.lines(title, x_title, "loss (log scale)", COLORS, curves, True, 300, 0.5)
     charts.show_all([race, losses])
     if len(speeds) == len(LOOPS):
         python, *rolled = steps.values()
         ratios = {step.label: times_as_fast(step, python) for step in rolled}
         times = " and ".join(
-            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f}'}"
+            f"**{name}** {'not distinguishable' if ratio is None else f'{ratio:,.1f} times'}"
             for name, ratio in ratios.items()
         )
-        st.markdown(f"Times as fast as the Python loop of jitted steps: {times}.")
+        st.markdown(f"As fast as the Python loop of jitted steps: {times}.")
 
 
 # Derivatives, and cond under vmap.
@@ -187,7 +187,12 @@ def draw_race(records: Records) -> None:
 
 def derivatives(controls: Controls) -> None:
     """Which loop can be differentiated in which mode, tried."""
-    panels.answer(_draw_derivatives, controls.device, differentiation_report)
+    table, code = st.columns(2, gap="medium")
+    with table:
+        st.markdown("The derivative of x³ at 2 in forward mode and in reverse mode: 12, or the error that JAX raises.")
+        panels.answer(_draw_derivatives, controls.device, differentiation_report)
+    with code:
+        st.code(source(power_scan, power_fori_traced, power_while), wrap_lines=True)
 
 
 def _draw_derivatives(report: dict[str, dict[str, str]]) -> None:
@@ -200,15 +205,39 @@ def _draw_derivatives(report: dict[str, dict[str, str]]) -> None:
 
 
 def cond_under_vmap(controls: Controls) -> None:
-    """The program of `cond` for one example and for a batch."""
-    panels.answer(_draw_programs, controls.device, cond_and_vmap, controls.batch_size)
+    """The program of `cond` for one example and for a batch, and what comes back through its branches."""
+    predicate = ask("predicate", "Predicate", list(PREDICATES), required=True)
+    st.markdown(UNDER_VMAP[predicate])
+    heading = f"vmap(f, in_axes={PREDICATES[predicate]})"
+    panels.answer(partial(_draw_programs, heading), controls.device, cond_and_vmap, controls.batch_size, predicate)
+    st.markdown(
+        "The derivative of the sum over a batch, with `x > 0` as each example's predicate. Through `where` it is NaN, because "
+        "0 goes back into `sqrt`, whose derivative is NaN or infinite there:"
+    )
+    panels.answer(_draw_branches, controls.device, gradients_of_branches)
 
 
-def _draw_programs(programs: JaxprDiff) -> None:
+UNDER_VMAP = {
+    "one for each example": "`vmap` computes **both** branches for all examples, and `select_n` picks the results. In front of each "
+    "branch it picks `x` or `stop_gradient(x)`. These are the same number: `sqrt(-1)` is computed, gives NaN, and is thrown "
+    "away. But no derivative comes back from the branch that is not taken.",
+    "one for all": "The predicate is not batched: `vmap` keeps `cond`, and only the branch that is taken runs, on the whole batch.",
+}
+"""What happens to `cond`, by the key of `PREDICATES`."""
+
+
+def _draw_programs(heading: str, programs: JaxprDiff) -> None:
     one, batch = st.columns([1, 1.25], gap="medium")
     with one:
-        st.markdown("**`f`**: one example, one branch")
+        st.markdown("`f`, one example")
         st.html(jaxpr_html(programs.one, [""] * len(programs.one), sources=False))
     with batch:
-        st.markdown("**`vmap(f)`**: both branches, and `select_n`")
+        st.markdown(f"`{heading}`: new equations are marked")
         st.html(jaxpr_html(programs.batch, [mark if mark == "new" else "" for mark in programs.marks], sources=False))
+
+
+def _draw_branches(report: dict[str, dict[str, str]]) -> None:
+    columns = next(iter(report.values()))
+    st.dataframe(
+        {"by": list(report)} | {head: [row[head] for row in report.values()] for head in columns}, hide_index=True
+    )

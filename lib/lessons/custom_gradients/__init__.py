@@ -1,1 +1,1 @@
-"""Derivatives of one's own."""
+"""Custom derivatives."""

@@ -14,9 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FEW = 8
-"""Iterations of the unrolled version in the pair."""
-
 
 def kepler_step(params, x):
     """One iteration towards the place on the orbit."""
@@ -25,13 +22,16 @@ def kepler_step(params, x):
 
 
 def unrolled(step, iterations):
-    """So many iterations one after the other.
+    """So many iterations, one after the other.
 
-    The way back needs each of them, so all are kept.
+    Reverse mode needs each of them, so all are stored.
     """
 
     def solve(params, x):
-        return jax.lax.scan(lambda x, _: (step(params, x), None), x, length=iterations)[0]
+        def once(x, _):
+            return step(params, x), None
+
+        return jax.lax.scan(once, x, length=iterations)[0]
 
     return solve
 
@@ -39,8 +39,7 @@ def unrolled(step, iterations):
 def solver(step, iterations, tolerance):
     """Iterates until nothing changes.
 
-    The way back needs the fixed point, not the way there.
-    From x = step(params, x) follows
+    Reverse mode needs the fixed point alone. From x = step(params, x) follows
     dx = (1 - ∂step/∂x)⁻¹ ∂step/∂params dparams.
     The inverse of a cotangent is a fixed point again:
     w = cotangent + w ∂step/∂x.
@@ -79,8 +78,9 @@ def solver(step, iterations, tolerance):
 
 
 def kepler_unrolled(eccentricity, m=0.1):
-    """The place on the orbit after a few iterations."""
-    return unrolled(kepler_step, FEW)((eccentricity, m), m)
+    """The place on the orbit, after enough iterations."""
+    solve = unrolled(kepler_step, iterations=100)
+    return solve((eccentricity, m), m)
 
 
 def kepler_implicit(eccentricity, m=0.1):

@@ -10,11 +10,22 @@ import jax
 import numpy as np
 
 from lib.lessons.custom_gradients import fixed_points
+from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS
 from lib.measure.stages import compile_in_stages
 from lib.measure.timing import PAUSE, Rows, compare, sweep
 
 ITERATIONS = (8, 32, 128, 512)
 DEPTHS = (2, 8, 32)
+
+
+def pair_gradients(device: jax.Device, name: str, batch_size: int) -> Rows:
+    """The compiled gradients of both functions of a pair, at points of its domain, in turns."""
+    pair = PAIRS[name]
+    x = jax.device_put(np.linspace(*pair.domain, batch_size, dtype=np.float32), device)
+    yield from compare({
+        f"{version}: jit(vmap(grad({fun.__name__})))": partial(jax.jit(jax.vmap(jax.grad(fun))), x)
+        for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True)
+    })  # fmt: skip
 
 
 def _memory_and_time(made: dict[str, tuple[Callable[..., Any], tuple]]) -> Rows:

@@ -1,4 +1,4 @@
-"""Typical mistakes with derivatives of one's own, each with what it should have been."""
+"""Typical mistakes with custom derivatives, each with what it should have been."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def rule_that_multiplies_by_it():
 MISTAKES: dict[str, Mistake] = {
     "forward mode through custom_vjp": Mistake(
         forward_mode_through_custom_vjp, forward_mode_through_custom_jvp, TypeError,
-        "`custom_vjp` says how to go back and nothing else: `jvp`, `jacfwd` and `jax.linearize` have no rule. "
-        "`custom_jvp` gives both, because JAX transposes it for the way back.",
+        "`custom_vjp` has a rule for reverse mode alone: `jvp`, `jacfwd` and `jax.linearize` refuse. `custom_jvp` serves both "
+        "modes, because JAX transposes its rule.",
     ),
     "the cotangent without a tuple": Mistake(
         cotangent_without_a_tuple, cotangent_in_a_tuple, TypeError,
@@ -133,17 +133,17 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a function as an argument": Mistake(
         function_as_an_argument, function_in_nondiff_argnums, TypeError,
-        "A Python function is no array and has no derivative. Name its place in `nondiff_argnums`: both rules then get it "
-        "first, and the backward rule returns nothing for it.",
+        "A Python function is no array and has no derivative. Name its position in `nondiff_argnums`. Both rules then get it "
+        "first, and the backward rule returns no cotangent for it.",
     ),
     "while_loop in reverse": Mistake(
         while_loop_in_reverse, scan_in_reverse, ValueError,
-        "The way back would have to keep every iteration, and nobody knows how many there will be. Give a bound with "
-        "`scan`, or a rule of your own, as for the fixed point above.",
+        "Reverse mode would have to store every iteration, and their number is unknown. Give a bound with `scan`, or a rule "
+        "of your own: see the panel Fixed point.",
     ),
     "a rule that forgets the cotangent": Mistake(
         rule_that_forgets_the_cotangent, rule_that_multiplies_by_it, None,
-        "No error, but a wrong number: `g` is what comes back from everything after the function, here 10. It looks right "
-        "as long as the function stands alone; `check_grads` on the function alone, with its random cotangent, finds it.",
+        "No error, but a wrong number: `g` is the derivative of everything after the function, here 10. With nothing after it, "
+        "`g` is 1 and the result looks right. `check_grads` uses a random cotangent and finds the mistake.",
     ),
 }  # fmt: skip

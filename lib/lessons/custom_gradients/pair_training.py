@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -12,12 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from lib.lessons.custom_gradients.routine import PAIRS, VERSIONS, Batch, activation_loss, classifier_loss, orbit_loss
+from lib.lessons.custom_gradients.routine import (
+    PAIRS,
+    VERSIONS,
+    Batch,
+    classifier_arguments,
+    orbit_arguments,
+    sigmoid,
+    unit_arguments,
+)
 from lib.lessons.pytrees.routine import rows_of
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
 
 EXAMPLES = 128
+MISSING, MISSING_AT = -999.0, 5
+"""What somebody has written for an input that was not there, and which one."""
 
 
 @lru_cache(maxsize=64)
@@ -25,21 +34,29 @@ def pair_data(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """float32[EXAMPLES, features] inputs and float32[EXAMPLES] targets for the training of a pair."""
     pair = PAIRS[name]
     rng = np.random.default_rng(seed)
-    features = 1 if pair.loss in (activation_loss, orbit_loss) else len(pair.truth)
-    inputs = pair.spread * rng.normal(size=(EXAMPLES, features))
-    if pair.loss is activation_loss:
-        z = pair.truth[0] * inputs[:, 0] + pair.truth[1]
-        targets = np.where(z > 0, z * np.log(np.maximum(z, 1e-9)), 0.0)
-    elif pair.loss is orbit_loss:
+    if pair.arguments is orbit_arguments:
         inputs = rng.permutation((np.arange(EXAMPLES) + 0.5) / EXAMPLES * np.pi)[:, None]
         targets = inputs[:, 0].copy()
         for _ in range(2000):
             targets = inputs[:, 0] + pair.truth[0] * np.sin(targets)
-    elif pair.loss is classifier_loss:
+        return inputs.astype(np.float32), targets.astype(np.float32)
+    features = 1 if pair.arguments is unit_arguments else len(pair.truth)
+    inputs = pair.spread * rng.normal(size=(EXAMPLES, features))
+    if pair.mended is sigmoid:
+        inputs[MISSING_AT] = MISSING
+    if pair.arguments is unit_arguments:
+        z = pair.truth[0] * inputs[:, 0] + pair.truth[1]
+        targets = np.asarray(jax.vmap(pair.mended)(z.astype(np.float32)))
+    elif pair.arguments is classifier_arguments:
         targets = np.sign(inputs @ np.array(pair.truth))
     else:
         targets = inputs @ np.array(pair.truth) + 0.1 * rng.normal(size=EXAMPLES)
     return inputs.astype(np.float32), targets.astype(np.float32)
+
+
+def loss_fn(pair, fun, theta, batch):
+    """The sum of the losses of a batch, through one function of a pair."""
+    return pair.loss(jax.vmap(fun)(*pair.arguments(theta, *batch)), *batch)
 
 
 @dataclass(frozen=True)
@@ -72,9 +89,9 @@ class PairTraining:
         batch = tuple(part[rows] for part in data)
         params, losses = {}, {}
         for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
-            grads = jax.grad(pair.loss, argnums=1)(fun, state.params[version], batch)
+            grads = jax.grad(partial(loss_fn, pair, fun))(state.params[version], batch)
             params[version] = sgd(state.params[version], grads / self.batch_size, learning_rate)
-            losses[version] = pair.loss(fun, params[version], data) / EXAMPLES
+            losses[version] = loss_fn(pair, fun, params[version], data) / EXAMPLES
         before = state.opt_state
         good = jnp.isfinite(params["naive"]).all() & jnp.isfinite(losses["naive"]) & (before["broken_at"] == 0)
         params["naive"] = jnp.where(good, params["naive"], state.params["naive"])
@@ -85,17 +102,9 @@ class PairTraining:
         return TrainState(params, naive, state.key, state.step + 1), {"loss": losses["mended"], "naive": naive["loss"]}
 
     def observe(self, state: TrainState, data: Batch) -> Observed:
-        return Observed(metrics={}, picture={"broken_at": state.opt_state["broken_at"], **state.params})
-
-
-def gradient_of_a_batch(name: str, version: str, batch_size: int) -> tuple[Callable[..., Any], tuple]:
-    """The gradient of a batch through one version of a pair, for its stages."""
-    pair = PAIRS[name]
-    fun = pair.naive if version == "naive" else pair.mended
-    rows = np.arange(batch_size) % EXAMPLES
-    batch = tuple(part[rows] for part in pair_data(name, 0))
-
-    def gradient(theta, batch):
-        return jax.grad(pair.loss, argnums=1)(fun, theta, batch)
-
-    return gradient, (np.array(pair.start, np.float32), batch)
+        pair = PAIRS[self.pair]
+        picture = {"broken_at": state.opt_state["broken_at"]}
+        for version, fun in zip(VERSIONS, (pair.naive, pair.mended), strict=True):
+            x = pair.arguments(state.params[version], *data)[0]
+            picture |= {f"x {version}": x, f"df {version}": jax.vmap(jax.grad(fun))(x)}
+        return Observed(metrics={}, picture=picture)

@@ -8,12 +8,44 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.test_util import check_grads
 from jaxtyping import Array
 
 from lib.lessons.custom_gradients.fixed_points import kepler_implicit, kepler_step, kepler_unrolled, solver, unrolled
+from lib.routines.problem import Made
 
 GRID = 241
+TOLERANCE = 0.01
+"""Of `check_grads`, relative and absolute: central differences in float32 are no better."""
+
+# The sigmoid
+
+
+def sigmoid_naive(x):
+    """Its value is right everywhere.
+
+    Where exp(-x) is infinite, its derivative is 0 * inf.
+    """
+    return 1 / (1 + jnp.exp(-x))
+
+
+@jax.custom_jvp
+def sigmoid(x):
+    """The same body: its value needs no change."""
+    return 1 / (1 + jnp.exp(-x))
+
+
+@sigmoid.defjvp
+def sigmoid_jvp(primals, tangents):
+    """The derivative by a formula.
+
+    `x_dot` is the tangent of x, the second result that of y.
+    """
+    (x,), (x_dot,) = primals, tangents
+    y = sigmoid(x)
+    return y, y * (1 - y) * x_dot
+
 
 # log(1 + exp(x))
 
@@ -21,7 +53,7 @@ GRID = 241
 def log1pexp_naive(x):
     """Right, until `exp` overflows at x = 88.7.
 
-    Then it is infinite, and its derivative inf / inf.
+    Then it is infinite, and its derivative inf * 0.
     """
     return jnp.log(1 + jnp.exp(x))
 
@@ -36,7 +68,8 @@ def log1pexp(x):
 def log1pexp_jvp(primals, tangents):
     """The derivative by a formula: the sigmoid.
 
-    `x_dot` is what x moves by.
+    Without it, the kinks of max and abs at x = 0 would
+    make the derivative there 0 instead of 1/2.
     """
     (x,), (x_dot,) = primals, tangents
     return log1pexp(x), jax.nn.sigmoid(x) * x_dot
@@ -48,8 +81,8 @@ def log1pexp_jvp(primals, tangents):
 def xlogx_naive(x):
     """Right as a number, and NaN as a derivative.
 
-    Backwards a 0 goes into the branch not taken, and
-    0 * NaN is NaN.
+    In reverse mode a 0 goes into the branch not taken,
+    and 0 * NaN is NaN.
     """
     return jnp.where(x > 0, x * jnp.log(x), 0.0)
 
@@ -72,7 +105,7 @@ def power(x):
 
 
 def gradient_clipper(limit):
-    """The identity, but for what comes back through it."""
+    """The identity, whose cotangent is clipped."""
 
     @jax.custom_vjp
     def clip_gradient(x):
@@ -89,12 +122,12 @@ def gradient_clipper(limit):
     return clip_gradient
 
 
-clip_gradient = gradient_clipper(limit=1.0)
-
-
 def clipped_power(x):
-    """The same number, but at most ±1 comes back."""
-    return power(clip_gradient(x))
+    """The same value; the cotangent of x**4 is clipped.
+
+    It is the derivative 4 * x**3, and becomes at most 1.
+    """
+    return power(gradient_clipper(limit=1.0)(x))
 
 
 # Rounding
@@ -107,53 +140,60 @@ def rounded(x):
 
 @jax.custom_jvp
 def straight_through(x):
-    """Rounds on the way there."""
+    """The value is rounded."""
     return jnp.round(x)
 
 
 @straight_through.defjvp
 def straight_through_jvp(primals, tangents):
-    """On the way back, as if it had done nothing."""
+    """The derivative is that of the identity."""
     (x,), (x_dot,) = primals, tangents
     return straight_through(x), x_dot
 
 
-# The pairs, and what is learnt through them. A loss takes the function, parameters and a batch, and is the sum of the
-# examples' losses, not the mean: so what comes back to each example's function does not depend on the batch size.
+# The pairs, and what is learnt through them. A training applies the function of a pair to arguments made of parameters
+# and a batch, and takes the sum of the examples' losses, not the mean: so what comes back to each example's function
+# does not depend on the batch size.
 
 Batch = tuple[Array, ...]
-Loss = Callable[[Callable, Array, Batch], Array]
 
 
-def classifier_loss(fun, theta, batch):
-    """Logistic loss of a linear classifier; the labels are -1 and 1."""
-    inputs, labels = batch
-    return jax.vmap(fun)(-labels * (inputs @ theta)).sum()
+def unit_arguments(theta, inputs, targets):
+    """One unit with the function as its activation."""
+    return (theta[0] * inputs[:, 0] + theta[1],)
 
 
-def activation_loss(fun, theta, batch):
-    """Squared error of one unit with `fun` as its activation."""
-    inputs, targets = batch
-    return ((jax.vmap(fun)(theta[0] * inputs[:, 0] + theta[1]) - targets) ** 2).sum()
+def classifier_arguments(theta, inputs, labels):
+    """How wrong a linear classifier is; the labels are -1 and 1."""
+    return (-labels * (inputs @ theta),)
 
 
-def residual_loss(fun, theta, batch):
-    """A linear model whose residuals go through `fun`."""
-    inputs, targets = batch
-    return jax.vmap(fun)(inputs @ theta - targets).sum()
+def residual_arguments(theta, inputs, targets):
+    """What a linear model misses the targets by."""
+    return (inputs @ theta - targets,)
 
 
-def quantised_loss(fun, theta, batch):
-    """Squared error of a linear model with whole-numbered weights."""
-    inputs, targets = batch
-    return ((inputs @ fun(theta) - targets) ** 2).sum()
+def weight_arguments(theta, inputs, targets):
+    """The weights themselves."""
+    return (theta,)
 
 
-def orbit_loss(fun, theta, batch):
-    """Squared error of places on an orbit of unknown eccentricity."""
-    anomalies, targets = batch
+def orbit_arguments(theta, times, places):
+    """The eccentricity, for each of the times."""
     eccentricity = jnp.clip(theta[0], 0.0, 0.99)
-    return ((jax.vmap(fun, in_axes=(None, 0))(eccentricity, anomalies[:, 0]) - targets) ** 2).sum()
+    return jnp.broadcast_to(eccentricity, len(times)), times[:, 0]
+
+
+def squared_errors(values, inputs, targets):
+    return ((values - targets) ** 2).sum()
+
+
+def sum_of_values(values, inputs, targets):
+    return values.sum()
+
+
+def squared_errors_of_weights(weights, inputs, targets):
+    return ((inputs @ weights - targets) ** 2).sum()
 
 
 @dataclass(frozen=True)
@@ -163,10 +203,13 @@ class Pair:
     Attributes:
         sources: what to show of the naive, and of the mended.
         domain: of x in the charts.
-        points: where the derivatives are checked.
+        points: where the derivatives are checked; the first is where the naive one fails.
+        arguments: `(theta, inputs, targets)` to what the function is applied to, one after the other.
+        loss: `(values, inputs, targets)` to the sum of the losses, from what the function gives.
         spread: of the inputs, normal; 0 for inputs evenly in (0, pi).
         start, truth: parameters to begin with, and those that the data come from.
-        fails: what becomes of the naive one, in a sentence.
+        why: what is wrong with the naive derivative, and where.
+        fails: what becomes of the naive one in the training.
         exact: whether the mended one has the derivative of its function, or another on purpose.
     """
 
@@ -176,46 +219,62 @@ class Pair:
     sources: tuple[tuple[Callable[..., Any], ...], tuple[Callable[..., Any], ...]]
     domain: tuple[float, float]
     points: tuple[float, ...]
-    loss: Loss
+    arguments: Callable[..., tuple[Array, ...]]
+    loss: Callable[..., Array]
     spread: float
     start: tuple[float, ...]
     truth: tuple[float, ...]
+    why: str
     fails: str
     exact: bool = True
 
 
 PAIRS: dict[str, Pair] = {
-    "log(1 + exp(x)), which overflows": Pair(
-        r"f(x) = \log(1 + e^x)", log1pexp_naive, log1pexp,
-        ((log1pexp_naive,), (log1pexp, log1pexp_jvp)), (-120.0, 120.0), (-3.0, 0.5, 100.0),
-        classifier_loss, 10.0, (10.0, 10.0), (-1.0, 0.5),
-        "Inputs that nobody has scaled make logits of 100 and more: the first step or one of the next is NaN.",
+    "sigmoid: a right value, a derivative of NaN": Pair(
+        r"f(x) = \frac{1}{1 + e^{-x}}", sigmoid_naive, sigmoid,
+        ((sigmoid_naive,), (sigmoid, sigmoid_jvp)), (-100.0, 20.0), (-90.0, -60.0, 0.5),
+        unit_arguments, squared_errors, 10.0, (0.3, 0.0), (-0.3, 0.0),
+        "Below -88.7 `exp(-x)` is infinite. 1 / inf is 0, which is right; the derivative multiplies 0 by inf, which is NaN. "
+        "From -88.7 to -44.4 it is 0 instead of a tiny number: `(1 + exp(-x))**2` has overflowed.",
+        "One input is missing and was written as -999. Its NaN gets into the sum over the batch, and then into the parameters.",
     ),
-    "where, with NaN in the branch not taken": Pair(
+    "log(1 + exp(x)): an overflow": Pair(
+        r"f(x) = \log(1 + e^x)", log1pexp_naive, log1pexp,
+        ((log1pexp_naive,), (log1pexp, log1pexp_jvp)), (-120.0, 120.0), (100.0, 88.0, 0.0, -3.0),
+        classifier_arguments, sum_of_values, 10.0, (10.0, 10.0), (-1.0, 0.5),
+        "The derivative is `exp(x) * (1 / (1 + exp(x)))`. From 88.7 on `exp(x)` is infinite, and inf * 0 is NaN. From 87.3 to "
+        "88.7 it is 0 instead of 1: the reciprocal is below 1.2e-38, the smallest normal float32, and the CPU makes it 0.",
+        "Inputs that nobody has scaled give arguments of 100 and more: the value is infinite, the gradient NaN.",
+    ),
+    "where: NaN in the branch not taken": Pair(
         r"f(x) = x \log x \text{ for } x > 0,\ 0 \text{ otherwise}", xlogx_naive, xlogx,
         ((xlogx_naive,), (xlogx,)), (-1.0, 2.1), (-0.5, 0.5, 1.5),
-        activation_loss, 1.0, (1.0, 0.0), (1.5, 0.3),
-        "One example with x ≤ 0 in the batch, and its NaN is in the sum: the parameters are NaN after that step.",
+        unit_arguments, squared_errors, 1.0, (1.0, 0.0), (1.5, 0.3),
+        "In reverse mode a 0 goes into the branch not taken and is multiplied by `log(x)`: NaN below 0, -inf at 0. 0 * NaN and "
+        "0 * inf are NaN. No rule is needed, only a safe argument.",
+        "One example with x ≤ 0 in the batch makes the sum of the gradients NaN.",
     ),
-    "clipping the gradient on the way back": Pair(
+    "clipping what comes back": Pair(
         "f(x) = x^4", power, clipped_power,
-        ((power,), (gradient_clipper, clipped_power)), (-2.0, 2.0), (0.3, 0.5, 1.5),
-        residual_loss, 1.0, (0.0, 0.0, 0.0), (3.0, -4.0, 2.0),
-        "Residuals of 5 have a derivative of 500: at learning rate 0.03 each step overshoots farther than the one "
-        "before. A rate that is low enough for the start is too low for the rest.", False,
+        ((power,), (gradient_clipper, clipped_power)), (-2.0, 2.0), (1.5, 0.5, 0.3),
+        residual_arguments, sum_of_values, 1.0, (0.0, 0.0, 0.0), (3.0, -4.0, 2.0),
+        "Far from 0 the derivative 4x³ is large. The rule clips it to the range from -1 to 1.",
+        "Residuals of 5 have a derivative of 500: each step overshoots farther than the one before.", False,
     ),
-    "straight through a rounding": Pair(
+    "rounding, straight through": Pair(
         r"f(x) = \mathrm{round}(x)", rounded, straight_through,
-        ((rounded,), (straight_through, straight_through_jvp)), (-2.4, 2.4), (-1.2, 0.3, 1.7),
-        quantised_loss, 1.0, (0.2, 0.2, 0.2), (2.0, -3.0, 1.0),
+        ((rounded,), (straight_through, straight_through_jvp)), (-3.4, 3.4), (1.7, 0.3, -1.2),
+        weight_arguments, squared_errors_of_weights, 1.0, (0.2, 0.2, 0.2), (2.0, -3.0, 1.0),
+        "The function is flat between its steps, so the derivative is 0. The rule takes the derivative of the identity.",
         "No error and no NaN: every gradient is 0, and the loss stays where it is.", False,
     ),
-    "a fixed point, differentiated implicitly": Pair(
+    "a fixed point: unrolled, implicit": Pair(
         r"E = M + x \sin E \text{ at } M = 0.1", kepler_unrolled, kepler_implicit,
-        ((kepler_step, unrolled, kepler_unrolled), (solver, kepler_implicit)), (0.0, 0.95), (0.2, 0.5, 0.9),
-        orbit_loss, 0.0, (0.3,), (0.9,),
-        "Eight iterations, unrolled, are not at the fixed point yet: the derivative is that of the eight, and so is the "
-        "eccentricity that is found.",
+        ((kepler_step, unrolled, kepler_unrolled), (kepler_step, solver, kepler_implicit)), (0.0, 0.95), (0.9, 0.5, 0.2),
+        orbit_arguments, squared_errors, 0.0, (0.3,), (0.9,),
+        "Both give the same value and the same derivative. Unrolled, reverse mode stores all 100 iterations; implicit, it "
+        "stores the fixed point alone.",
+        "Nothing fails: both learn the same orbit. They differ in memory: see the panel Fixed point.",
     ),
 }  # fmt: skip
 VERSIONS = ("naive", "mended")
@@ -248,7 +307,13 @@ def check_report(name: str) -> list[dict[str, str]]:
 def agrees(fun, x: float) -> bool:
     """Whether the gradient of a function passes `check_grads` at a point."""
     try:
-        check_grads(fun, (jnp.float32(x),), order=1, modes=["rev"], eps=1e-2, rtol=1e-2, atol=1e-2)
+        check_grads(fun, (jnp.float32(x),), order=1, modes=["rev"], eps=1e-2, rtol=TOLERANCE, atol=TOLERANCE)
     except AssertionError:
         return False
     return True
+
+
+def gradient(name: str, version: str) -> Made:
+    """The gradient of one function of a pair, and the first of its points."""
+    pair = PAIRS[name]
+    return jax.grad(pair.naive if version == "naive" else pair.mended), (np.float32(pair.points[0]),)

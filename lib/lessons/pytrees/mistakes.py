@@ -37,6 +37,19 @@ def two_keys_under_the_checker():
         return jax.random.normal(a_key) - jax.random.normal(b_key)
 
 
+def split_and_fold_in_of_one_key():
+    key = jax.random.key(0)
+    params_key, _ = jax.random.split(key)
+    step_key = jax.random.fold_in(key, 0)
+    return jax.random.normal(params_key) - jax.random.normal(step_key)
+
+
+def fold_in_of_a_key_of_its_own():
+    params_key, steps_key = jax.random.split(jax.random.key(0))
+    step_key = jax.random.fold_in(steps_key, 0)
+    return jax.random.normal(params_key) - jax.random.normal(step_key)
+
+
 def trees_of_different_structure():
     params = {"w": jnp.ones(2), "b": jnp.zeros(2)}
     grads = {"w": jnp.ones(2)}
@@ -125,6 +138,11 @@ MISTAKES: dict[str, Mistake] = {
         one_key_under_the_checker, two_keys_under_the_checker, jax.errors.KeyReuseError,
         "The checker follows keys made by `jax.random.key`, and refuses the second use. It does not see those of the "
         "older `PRNGKey`, which are plain arrays. As a context manager it holds for one thread.",
+    ),
+    "split and fold_in of one key": Mistake(
+        split_and_fold_in_of_one_key, fold_in_of_a_key_of_its_own, None,
+        "No error, not even under `debug_key_reuse`, but two draws that are one: by default `fold_in(key, i)` is the same key "
+        "as `split(key)[i]`. Split first, and fold numbers into a part of its own.",
     ),
     "trees of different structure": Mistake(
         trees_of_different_structure, trees_of_one_structure, ValueError,

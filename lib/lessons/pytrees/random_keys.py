@@ -99,17 +99,17 @@ def loss_of_all_units(params, batch):
     return ((preds - targets) ** 2).mean()
 
 
-def step_with_a_new_key(params, key, batch, learning_rate):
-    """Right: one half of the split is used up here, the other goes on to the next step."""
+def step_with_a_new_key(params, key, batch, rate):
+    """One part of the split is used here, the other goes on."""
     key, subkey = jax.random.split(key)
     grads = jax.grad(dropout_loss)(params, batch, subkey)
-    return sgd(params, grads, learning_rate), key
+    return sgd(params, grads, rate), key
 
 
-def step_with_the_same_key(params, key, batch, learning_rate):
-    """Wrong: the key goes on as it came, so that each step switches the same units off."""
+def step_with_the_same_key(params, key, batch, rate):
+    """The key goes on as it came: always the same mask."""
     grads = jax.grad(dropout_loss)(params, batch, key)
-    return sgd(params, grads, learning_rate), key
+    return sgd(params, grads, rate), key
 
 
 WAYS = {"a new key": step_with_a_new_key, "the same key": step_with_the_same_key}

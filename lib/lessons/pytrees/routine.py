@@ -14,8 +14,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
+from lib.lessons.state_libraries.plain import predict
 from lib.routines.datasets import load
-from lib.routines.networks import Network, Params, batched_forward, init_params
+from lib.routines.networks import Network, Params, init_params
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
 WIDTH = 16
@@ -160,7 +161,7 @@ def leaf_report(container: str, depth: int, seed: int) -> dict[str, Any]:
 
 
 def sgd_update(params, grads, learning_rate):
-    """The whole of SGD: one function of a parameter and its gradient, for every leaf of both trees."""
+    """The whole of SGD: one function for every leaf of both trees."""
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
 
@@ -185,11 +186,12 @@ def update_through_a_vector(params, grads, learning_rate):
 
 def curve_loss(params, inputs: Float[Array, "batch 1"], targets: Float[Array, " batch"]) -> Float[Array, ""]:
     """Mean squared error."""
-    return ((batched_forward(params, inputs, "tanh")[:, 0] - targets) ** 2).mean()
+    preds = jax.vmap(predict, in_axes=(None, 0))(params, inputs)[:, 0]
+    return ((preds - targets) ** 2).mean()
 
 
 def train_step(params, batch, learning_rate):
-    """One step: a tree of parameters, a tree of gradients of the same structure, one `tree.map` over both."""
+    """One step: the gradients are a tree of the same structure."""
     loss, grads = jax.value_and_grad(curve_loss)(params, *batch)
     return sgd_update(params, grads, learning_rate), loss
 
@@ -201,7 +203,7 @@ def rows_of(step, batch_size: int, examples: int):
 
 @dataclass(frozen=True)
 class TreeTraining:
-    """Fits the curve of `datasets`; reports the norm of each leaf, and the loss of all examples."""
+    """Fits the curve of `datasets`; reports the loss of all examples, and shows every number of every leaf."""
 
     depth: int
     batch_size: int
@@ -220,17 +222,12 @@ class TreeTraining:
         inputs, targets = data
         rows = rows_of(state.step, self.batch_size, len(targets))
         params, _ = train_step(state.params, (inputs[rows], targets[rows]), learning_rate)
-        norms = jnp.stack([jnp.linalg.norm(leaf) for leaf in jax.tree.leaves(params)])
-        metrics = {"loss": curve_loss(params, inputs, targets), "norm": norms}
+        metrics = {"loss": curve_loss(params, inputs, targets)}
         return state._replace(params=params, step=state.step + 1), metrics
 
     def observe(self, state: TrainState, data: tuple) -> Observed:
-        return Observed(metrics={}, picture={})
-
-
-def leaf_names(depth: int) -> tuple[str, ...]:
-    """The paths of the leaves of the network's parameters, in order."""
-    return tuple(f"[{layer}]['{name}']" for layer in range(depth + 1) for name in ("b", "w"))
+        """`leaves`: float32[parameters], all leaves end to end."""
+        return Observed(metrics={}, picture={"leaves": ravel_pytree(state.params)[0]})
 
 
 def step_of_training(batch_size: int, depth: int) -> tuple[Callable[..., Any], tuple]:
@@ -244,7 +241,7 @@ def step_of_training(batch_size: int, depth: int) -> tuple[Callable[..., Any], t
 
 
 def call_the_impure() -> list[dict[str, str]]:
-    """Calls functions that do more than return, and notes what was said at each call."""
+    """What was said at each of four calls."""
     said: list[str] = []
 
     def impure(x):
@@ -269,8 +266,9 @@ def call_the_impure() -> list[dict[str, str]]:
         for name, fun in ways.items():
             said.clear()
             jax.block_until_ready(fun(x))
-            jax.effects_barrier()  # the program's own words may come after its result
+            jax.effects_barrier()  # waits for callbacks
             row[name] = "; ".join(said) or "nothing"
         _, calls = counted(x, calls)
-        rows.append(row | {"jit, pure: calls so far": str(calls)})
+        row["jit, pure: calls so far"] = str(calls)
+        rows.append(row)
     return rows

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import altair as alt
+import jax
 import numpy as np
 import streamlit as st
 
-from lib.lessons.pytrees import random_keys
+from lib.lessons.pytrees import random_keys, snippet
+from lib.lessons.pytrees import routine as pytrees
 from lib.lessons.pytrees.measure import WAYS
 from lib.lessons.pytrees.random_keys import NAMES, Tree
-from lib.lessons.pytrees.routine import leaf_names
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.ui import charts, panels
@@ -27,7 +28,6 @@ STATES = {
     "the same as another": TEST,
 }
 """What a key of the tree is good for."""
-COLORS = [*SERIES, "#5E3C99", "#4D4D4D"]
 
 
 def explorer(name: str) -> Callable[[dict[str, Any]], None]:
@@ -63,35 +63,75 @@ def explorer(name: str) -> Callable[[dict[str, Any]], None]:
     return draw
 
 
+def draw_operation(text: str) -> None:
+    """What an operation gives."""
+    st.caption("Called with the parameters of the network, it gives:")
+    st.code(text, language=None, wrap_lines=True)
+
+
+SHOWN = 1.0
+"""A parameter as large as this has the full colour, and a larger one no more."""
+GAP = 3
+"""Cells between two leaves."""
+
+
+def _cells(depth: int) -> tuple[dict[str, np.ndarray], dict[str, list[Any]]]:
+    """Where the numbers of all leaves are, in their order: a layer is a column, `w` above `b`; and the leaves' names."""
+    params = jax.eval_shape(pytrees.start_params, 0, depth)
+    x, y = [], []
+    names: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
+    left = 0
+    for number, layer in enumerate(params):
+        for name, top in (("b", layer["w"].shape[0] + GAP), ("w", 0)):
+            rows, columns = np.indices(np.atleast_2d(np.empty(layer[name].shape)).shape)
+            x.append(left + columns.ravel())
+            y.append(top + rows.ravel())
+            names["x"].append(left)
+            names["y"].append(top)
+            names["text"].append(f"[{number}]['{name}']")
+        left += layer["w"].shape[1] + GAP
+    return {"x": np.concatenate(x).astype(np.int16), "y": np.concatenate(y).astype(np.int16)}, names
+
+
 @cache
-def _norms_spec(title: str, names: tuple[str, ...], height: int) -> charts.Spec:
-    """Columns `n0`, `n1`, ... against `x`, called by `names`."""
-    columns: list[Any] = [f"n{i}" for i in range(len(names))]
-    label = "".join(f'datum.label == "{c}" ? "{name}" : ' for c, name in zip(columns, names, strict=True)) + '""'
-    chart = (
-        alt.Chart(charts.named("norms"))
-        .transform_fold(columns, as_=["leaf", "norm"])
-        .mark_line(strokeWidth=2.5, clip=True)
-        .encode(
-            alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=6)),
-            alt.Y("norm:Q", title="norm of the leaf", axis=alt.Axis(tickCount=6)),
-            alt.Color("leaf:N", title=None, scale=alt.Scale(domain=columns, range=COLORS[: len(columns)]), legend=alt.Legend(labelExpr=label)),
-            alt.StrokeDash("leaf:N", scale=alt.Scale(domain=columns, range=[[5, 4], [1, 0]] * (len(names) // 2)), legend=None),
-        )
-    )  # fmt: skip
-    return charts.build(chart, height, title)
+def _leaves_spec(title: str, depth: int) -> charts.Spec:
+    """Rows `x`, `y` and `value`, in percent of `SHOWN`: cells of the size of one."""
+    places, _ = _cells(depth)
+    room = 9 + 2 * depth  # for the name of the last leaf, which is narrow
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, int(places["x"].max()) + room], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-2, int(places["y"].max()) + 1], nice=False, reverse=True))
+    colour = alt.Color(
+        "value:Q", scale=alt.Scale(domain=[-100, 0, 100], range=[TRAIN, "#F0F0F0", TEST], clamp=True), legend=None
+    )
+    cells = (
+        alt.Chart(charts.named("leaves"))
+        .transform_calculate(x2="datum.x + 0.92", y2="datum.y + 0.92")
+        .mark_rect()
+        .encode(x, y, colour, alt.X2("x2:Q"), alt.Y2("y2:Q"))
+    )
+    names = (
+        alt.Chart(charts.named("names"))
+        .mark_text(align="left", baseline="bottom", dy=-2, font="monospace", fontSize=12)
+        .encode(x, y, text="text:N")
+    )
+    return charts.build(alt.layer(cells, names), 360, title)
 
 
-def draw_tree_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the loss, and beside it the norm of each leaf."""
-    title = "Norm of each leaf: weights solid, biases dashed"
+def draw_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws every number of every leaf, and the loss."""
+    title = "Every leaf: blue < 0 < orange"
+    places, names = _cells(depth)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        norms = {f"n{i}": column for i, column in enumerate(snapshot.metrics["norm"].T)} if snapshot.metrics else {}
-        norms["x"] = snapshot.coordinates["step"].astype(np.float32)
+        leaves = {name: place[:0] for name, place in places.items()} | {"value": np.empty(0, np.int8)}
+        if snapshot.picture:
+            percent = np.nan_to_num(100 * snapshot.picture["leaves"] / SHOWN).clip(-100, 100)
+            leaves = {**places, "value": np.round(percent).astype(np.int8)}
         return [
-            charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, height=400, width=0.5),
-            charts.chart(_norms_spec(title, leaf_names(depth), 400), title, 0.5, norms=norms),
+            charts.chart(
+                _leaves_spec(title, depth), f"{title}: {', '.join(names['text'])}", 0.5, leaves=leaves, names=names
+            ),
+            charts.fan("Loss of all examples", "mean squared error", snapshot, log=True, width=0.5),
         ]
 
     return draw
@@ -99,7 +139,8 @@ def draw_tree_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
 
 def draw_updates(records: Records) -> None:
     """Time of an update against the number of leaves."""
-    charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 480, columns=4))
+    sizes = tuple(sorted({int(record.size or 0) for record in records}))
+    charts.show(charts.sweep("One SGD update", "leaves (log scale)", WAYS, records, 440, columns=4, sizes=sizes))
     last = {record.label: record.median_ms for record in records if record.size == records[-1].size}
     if len(last) == len(WAYS):
         st.markdown(
@@ -114,6 +155,10 @@ def draw_updates(records: Records) -> None:
 
 def key_tree(controls: Controls) -> None:
     """A tree of keys that grows at the press of a button, the program that makes it, and what each key is."""
+    st.markdown(
+        "`split` makes two new keys of one, `fold_in` makes one for each number, such as that of a step. Both are functions: "
+        "the same call gives **the same key**. Press **fold_in** with the key `a` and the number 0: you get `b` again."
+    )
     tree: Tree = st.session_state.setdefault("_key_tree", random_keys.FIRST_TREE)
     place = {NAMES[i]: i for i in range(len(tree) + 1)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -130,7 +175,7 @@ def key_tree(controls: Controls) -> None:
     drawn, code = st.columns([1.5, 1], gap="large")
     with code:
         st.markdown("**The program that you have written**")
-        st.code(random_keys.program_of(tree, controls.seed), language="python")
+        panels.snippet(snippet.keys(tree, controls.seed), controls)
     with drawn:
         panels.answer(
             lambda report: _draw_keys(tree, report), controls.device, random_keys.key_report, tree, controls.seed
@@ -216,8 +261,8 @@ def draw_dropout(snapshot: Snapshot) -> list[charts.Shown]:
     curves = {"data": (inputs, np.sin(3 * inputs))}
     curves |= {way: (inputs, picture[way]) for way in random_keys.WAYS if way in picture}
     return [
-        charts.lines("Loss with every unit on", "step", "mean squared error", colors, losses, True, 400, 0.5),
-        charts.lines("What was learnt", "x", "y", {"data": SERIES[7], **colors}, curves, False, 400, 0.5),
+        charts.lines("Loss with every unit on", "step", "mean squared error", colors, losses, True, 300, 0.5),
+        charts.lines("What was learnt", "x", "y", {"data": SERIES[7], **colors}, curves, False, 300, 0.5),
     ]
 
 

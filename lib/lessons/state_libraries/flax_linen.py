@@ -1,54 +1,45 @@
 """Flax Linen: modules describe, variables are a dict of their own, `apply` brings them together."""
 
 import jax
-import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
-from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, SIZES, mean_loss, unchanged
+from lib.lessons.state_libraries.common import DROPPED, MOMENTUM, unchanged
 from lib.routines.sgd import sgd
 
-jit = jax.jit
-split = merge = unchanged
+# The start, as one would write it.
 
 
 class MLP(nn.Module):
-    sizes: tuple[int, ...]
-
     @nn.compact
-    def __call__(self, inputs):
-        for size in self.sizes[:-1]:
-            inputs = jnp.tanh(nn.Dense(size)(inputs))
-        return nn.Dense(self.sizes[-1])(inputs)
+    def __call__(self, x):
+        x = nn.tanh(nn.Dense(16)(x))
+        x = nn.tanh(nn.Dense(16)(x))
+        return nn.Dense(1)(x)
 
 
-MODEL = MLP(SIZES[1:])
+model = MLP()
 
 
-def make(params):
-    layers = {f"Dense_{i}": {"kernel": plain["w"], "bias": plain["b"]} for i, plain in enumerate(params)}
-    return {"params": layers}
+def loss_fn(params, x, y):
+    logits = model.apply({"params": params}, x)[:, 0]
+    return optax.sigmoid_binary_cross_entropy(logits, y).mean()
 
 
-def loss_fn(variables, batch):
-    inputs, targets = batch
-    return mean_loss(MODEL.apply(variables, inputs), targets)
+@jax.jit
+def train_step(state, x, y):
+    loss, grads = jax.value_and_grad(loss_fn)(state.params, x, y)
+    return state.apply_gradients(grads=grads), loss
 
 
-def train_step(variables, batch, learning_rate):
-    loss, grads = jax.value_and_grad(loss_fn)(variables, batch)
-    return sgd(variables, grads, learning_rate), loss
-
-
-def weights(variables):
-    layers = variables["params"]
-    return [{"w": layers[f"Dense_{i}"]["kernel"], "b": layers[f"Dense_{i}"]["bias"]} for i in range(len(layers))]
+# Layers that have state.
 
 
 def dropout(x, key):
     layer = nn.Dropout(DROPPED)
-    first_key, second_key = jax.random.split(key)
-    first = layer.apply({}, x, deterministic=False, rngs={"dropout": first_key})
-    second = layer.apply({}, x, deterministic=False, rngs={"dropout": second_key})
+    k1, k2 = jax.random.split(key)
+    first = layer.apply({}, x, deterministic=False, rngs={"dropout": k1})
+    second = layer.apply({}, x, deterministic=False, rngs={"dropout": k2})
     return first, second, layer.apply({}, x, deterministic=True)
 
 
@@ -61,3 +52,22 @@ def batch_norm(batches):
         variables = {**variables, **changed}
         means.append(variables["batch_stats"]["mean"])
     return means
+
+
+# What the run of the page needs: the same start, the same update, arrays in and arrays out.
+
+jit = jax.jit
+split = merge = unchanged
+
+
+def make(params):
+    return {f"Dense_{i}": {"kernel": plain["w"], "bias": plain["b"]} for i, plain in enumerate(params)}
+
+
+def weights(params):
+    return [{"w": params[f"Dense_{i}"]["kernel"], "b": params[f"Dense_{i}"]["bias"]} for i in range(len(params))]
+
+
+def sgd_step(params, batch, learning_rate):
+    loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+    return sgd(params, grads, learning_rate), loss

@@ -52,7 +52,7 @@ def calls(names: tuple[str, ...], device: jax.Device, batch_size: int, seed: int
         library = load(name)
         # One state each: what changes in place must not change under the other.
         mine, state = (jax.device_put(library.split(library.make(params)), device) for _ in range(2))
-        made[f"{name} own"] = partial(loss_of, library.jit(library.train_step), library.merge(mine))
+        made[f"{name} own"] = partial(loss_of, library.jit(library.sgd_step), library.merge(mine))
         made[f"{name} pure"] = partial(loss_of, jax.jit(_pure_step(name)), state)
     return made
 

@@ -3,7 +3,7 @@
 Each library has a module of its own, imported when it is asked for and not before. It has:
 
     make(params) -> model: the library's own object, with the weights of a plain pytree
-    train_step(model, batch, learning_rate) -> (model, loss): as that library writes it, not jitted
+    sgd_step(model, batch, learning_rate) -> (model, loss): by plain gradient descent, not jitted
     jit: what the library jits with
     split(model) -> pytree of arrays, merge(pytree) -> model
     weights(model) -> params: back to the plain pytree
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -37,17 +38,22 @@ SMOOTHING = 0.98
 """How much of the running mean of the losses stays at each step: a mean of about 50."""
 FEATURES = 3
 """Of the batches that the batch norms see."""
+MODES = {"Equinox": ("ema", "batch")}
+"""The ways in which a library's batch norm keeps its running mean, its default first, where there are several."""
 
 
 class Library(NamedTuple):
-    """Where a library's module is, and how the library handles what changes.
+    """Where a library's module is, how the library handles what changes, and when to choose it.
 
     Attributes:
-        package: what to install; empty if nothing is needed.
+        imported: the package that the module imports; empty if it needs none.
+        package: what to install.
     """
 
     module: str
+    imported: str
     package: str
+    choose: str
     state: str
     randomness: str
     layer: str
@@ -55,24 +61,32 @@ class Library(NamedTuple):
 
 LIBRARIES: dict[str, Library] = {
     PLAIN: Library(
-        "plain", "", "an argument and a result of each function", "a key is an argument; you split it",
-        "takes its running mean, gives back the new one",
+        "plain", "", "", "To learn, or for a small model whose arrays should all be in sight.",
+        "arguments and results of functions", "a key is an argument; you split it",
+        "takes its running mean and returns the new one",
     ),
     "Flax NNX": Library(
-        "flax_nnx", "flax", "in the object, changed in place; `nnx.jit` carries it through",
-        "`nnx.Rngs` in the object holds a key and counts calls", "changes its variables; `model.eval()` stops that",
+        "flax_nnx", "flax", "flax",
+        "For a new project with objects as in PyTorch. Flax's authors encourage new users to start here.",
+        "in objects that change; `nnx.jit` carries the changes through", "`nnx.Rngs` holds a key and counts calls",
+        "changes its variables; `model.eval()` stops that",
     ),
     "Flax Linen": Library(
-        "flax_linen", "flax", "a dict of collections beside the module",
-        "`rngs={\"dropout\": key}`, one key a collection", "`apply(..., mutable=[...])` gives the new collection back",
+        "flax_linen", "flax", "flax", "If you work on code that uses it: much published code does. It is Flax's older API.",
+        "a dict of collections beside the module", "`rngs={\"dropout\": key}`: a key for each collection",
+        "`apply(..., mutable=[...])` returns the new collection",
     ),
     "Equinox": Library(
-        "equinox_", "equinox", "the model is the pytree; a step gives a new one", "`key=` at each call; you split it",
-        "takes and gives back an `eqx.nn.State`",
+        "equinox_", "equinox", "equinox",
+        "If a model should be a pytree that all of JAX can take: for research, and with Diffrax or Optimistix.",
+        "the model is the pytree; a step returns a new one", "`key=` at each call; you split it",
+        "takes an `eqx.nn.State` and returns the new one",
     ),
     "Haiku": Library(
-        "haiku_", "dm-haiku", "dicts of parameters and state beside a pure function",
-        "a key to `apply`; `hk.next_rng_key()` inside", "`transform_with_state`: `apply` gives the new state back",
+        "haiku_", "haiku", "dm-haiku",
+        "Only for code that uses it: it is in maintenance, and its authors recommend Flax for new projects.",
+        "dicts of parameters and state beside a pure function", "a key to `apply`; `hk.next_rng_key()` inside",
+        "`transform_with_state`: `apply` returns the new state",
     ),
 }  # fmt: skip
 
@@ -85,7 +99,7 @@ def load(name: str) -> Any:
 def step(name: str, state: PyTree, batch: tuple[Array, Array], learning_rate: Float[Array, ""]) -> tuple[PyTree, Array]:
     """One step of a library's model, arrays in and arrays out."""
     library = load(name)
-    model, loss = library.train_step(library.merge(state), batch, learning_rate)
+    model, loss = library.sgd_step(library.merge(state), batch, learning_rate)
     return library.split(model), loss
 
 
@@ -104,16 +118,25 @@ def _one_step(name: str) -> PyTree:
     return fun(*args)[0]
 
 
+def missing(name: str) -> str:
+    """Whether a library is not installed, as a sentence; empty if it is. Nothing is imported."""
+    try:
+        there = not LIBRARIES[name].imported or find_spec(LIBRARIES[name].imported) is not None
+    except ModuleNotFoundError:
+        there = False
+    package = LIBRARIES[name].package
+    return "" if there else f"{name} is left out: `{package}` is not installed here. `pip install {package}` brings it."
+
+
 def defect_of(name: str) -> str:
     """What keeps a library from being used, as a sentence; empty if nothing does. It is imported and traced."""
+    if missing(name):
+        return missing(name)
     try:
         jax.eval_shape(lambda: _weights(name, _one_step(name)))
     except Exception as error:  # a library of another year may raise anything
-        package = LIBRARIES[name].package
         message = re.sub(r" *[(][^()]*[/\\][^()]*[)]", "", str(error).partition("\n")[0])  # without the server's paths
         said = f"{type(error).__name__}: {message}"
-        if isinstance(error, ModuleNotFoundError):
-            return f"{name} is left out: `{package}` is not installed here. `pip install {package}` brings it."
         return f"{name} is left out: it does not work with what is installed here (`{said}`)."
     return ""
 
@@ -207,7 +230,8 @@ def stateful_report(name: str, batch_size: int, seed: int) -> dict[str, Any]:
     """A library's dropout of eight ones, and its batch norm on three batches of normal numbers of mean 1.
 
     Returns:
-        `first`, `second` (calls in training), `test`; `means`: of the first feature, after each batch.
+        `first`, `second` (calls in training), `test`; of the first feature the means of the `batches`, and `means`, the
+        layer's after each batch, for each of its modes if it has several.
     """
     library = load(name)
 
@@ -216,7 +240,10 @@ def stateful_report(name: str, batch_size: int, seed: int) -> dict[str, Any]:
         dropout_key, batches_key = jax.random.split(key)
         first, second, test = library.dropout(jnp.ones(8), dropout_key)
         batches = 1 + jax.random.normal(batches_key, (3, batch_size, FEATURES))
-        means = jnp.stack(library.batch_norm(batches))
-        return {"first": first, "second": second, "test": test, "means": means[:, 0], "batches": batches.mean(1)[:, 0]}
+        made = {"first": first, "second": second, "test": test, "batches": batches.mean(1)[:, 0]}
+        for mode in MODES.get(name, ("",)):
+            means = library.batch_norm(batches, mode) if mode else library.batch_norm(batches)
+            made[f"means {mode}".strip()] = jnp.stack(means)[:, 0]
+        return made
 
     return report(jax.random.key(seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,32 +13,53 @@ import streamlit as st
 from lib.lessons.state_libraries import routine as state_libraries
 from lib.lessons.state_libraries.measure import ALONE, overhead
 from lib.lessons.state_libraries.routine import LIBRARIES, PLAIN, load
+from lib.lessons.state_libraries.snippet import snippet, step_shown
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
-from lib.live.run import Snapshot
+from lib.live.run import Snapshot, Status
 from lib.measure.timing import times_as_fast
-from lib.ui import charts, panels, waiting
+from lib.routines.snippets import source
+from lib.ui import charts, frame, panels, waiting
+from lib.ui.charts.base import legend, measured_axis
+from lib.ui.charts.fan import steps_axis
 from lib.ui.controls import Controls
+from lib.ui.live_view import session_feed
 from lib.ui.settings import ask
 from lib.ui.style import SERIES, duration
 
 COLORS = dict(zip(LIBRARIES, (SERIES[7], SERIES[0], SERIES[1], SERIES[2], SERIES[3]), strict=True))
 DASH = 9
 """Pixels of a dash."""
-HEIGHT = 420
-TITLE = "Loss of each library"
+TITLE = "Loss; stripes: libraries agree"
+APART = "Weights: distance to the pytree's"
+LEAST = 1e-9
+"""Where the axis of distances begins."""
 
 
 def usable() -> tuple[str, ...]:
-    """The libraries that work here; of each other one a sentence is shown. Until that is known, the page waits.
+    """The libraries that work here; of each other one a sentence is shown.
 
-    They are imported and tried in the background, once for all visitors.
+    Until a run was begun or a panel is open none is imported, and those that are installed are taken to work: so the page
+    is there at once. A run imports them while it compiles; only a panel has to wait for them.
     """
-    future = default_engine().answers.get(("libraries", state_libraries.defects), state_libraries.defects)
-    defects: dict[str, str] = waiting.result(future, "computing: the libraries are being imported")
-    for sentence in filter(None, defects.values()):
+    found = {name: state_libraries.missing(name) for name in LIBRARIES}
+    in_panel = st.session_state.get(f"{frame.page_name()}_panel") is not None
+    if in_panel or session_feed(frame.page_name()).run.snapshot().status is not Status.READY:
+        future = default_engine().answers.get(("libraries", state_libraries.defects), state_libraries.defects)
+        if in_panel or future.done():
+            found = waiting.result(future, "computing: the libraries are being imported")
+        else:
+            waiting.answer(
+                future, lambda defects: None if defects == found else st.rerun(), "the libraries are being imported"
+            )
+    for sentence in filter(None, found.values()):
         st.warning(sentence)
-    return tuple(name for name, defect in defects.items() if not defect)
+    return tuple(name for name, defect in found.items() if not defect)
+
+
+def line(learning_rate: float) -> str:
+    """What the live run calls at each step."""
+    return f"jax.jit(lambda models: {{name: step(name, models[name], batch, {learning_rate:g}) for name in models}})"
 
 
 @cache
@@ -48,17 +68,16 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
     all are seen where they coincide."""
     scale = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
-    legend = alt.Legend(symbolType="stroke", symbolDash=[1, 0], symbolStrokeWidth=4, columns=3)
     base = alt.Chart(charts.named("losses"))
-    x, title = alt.X("x:Q", title="step"), "loss, mean of 50 steps"
+    title = "loss, mean of 50 steps"
     # The specification goes with every frame: axes, scales and legend are said once, and hold for all layers.
     layers = [
         base.mark_line(strokeWidth=0)
         .transform_calculate(library=f"'{names[0]}'")
         .encode(
-            x.scale(nice=False, zero=False).axis(format="~s", tickCount=6),
-            alt.Y("c0:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6)),
-            alt.Color("library:N", title=None, scale=colors, legend=legend),
+            steps_axis(),
+            alt.Y("c0:Q", title=title, scale=scale, axis=measured_axis(log)),
+            alt.Color("library:N", title=None, scale=colors, legend=legend(names)),
         )
     ]
     gap = DASH * (len(names) - 1)
@@ -66,12 +85,41 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
         for i, name in enumerate(names):
             offset = {"strokeDashOffset": -DASH * i} if "strokeDash" in style else {}
             line = base.mark_line(color=COLORS[name], clip=True, **style, **offset)  # type: ignore[arg-type]
-            layers.append(line.encode(x, alt.Y(f"c{i}:Q", title=title)))
-    return charts.build(alt.layer(*layers), HEIGHT, TITLE)
+            layers.append(line.encode(alt.X("x:Q", title="step"), alt.Y(f"c{i}:Q", title=title)))
+    return charts.build(alt.layer(*layers), 360, TITLE)
+
+
+@cache
+def _apart_spec(names: tuple[str, ...]) -> charts.Spec:
+    """A dot for each library but the plain pytree, its number beside it."""
+    base = alt.Chart(charts.named("apart"))
+    scale = alt.Scale(type="log", domain=[LEAST, 1e3], nice=False, clamp=True)
+    axis = alt.Axis(values=[1e-9, 1e-6, 1e-3, 1, 1e3], format="~e", labelOverlap=True)
+    x = alt.X("place:Q", title="distance (log scale)", scale=scale, axis=axis)
+    y = alt.Y("library:N", title=None, sort=list(names), scale=alt.Scale(domain=list(names)), axis=alt.Axis(grid=True))
+    colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])
+    dots = base.mark_point(size=160, filled=True, opacity=1).encode(
+        x, y, alt.Color("library:N", scale=colors, legend=None)
+    )
+    side = alt.ExprRef("datum.place > 1e-3 ? 'right' : 'left'")
+    text = base.mark_text(fontSize=13, baseline="bottom", dy=-7, align=side).encode(x, y, text="text:N")
+    return charts.build(alt.layer(dots, text), 360, APART)
+
+
+def _apart(names: tuple[str, ...], picture: dict[str, np.ndarray] | None) -> charts.Chart:
+    """How far each library's weights are from the plain pytree's."""
+    values = [float(value) for value in picture["weights_apart"]] if picture else []
+    shown = list(zip(names, values, strict=False))[1:]
+    text = ["0: equal, bit for bit" if value == 0 else f"{value:.2g}" for _, value in shown]
+    return charts.chart(
+        _apart_spec(names[1:]), f"{APART}: " + ", ".join(f"{name} {t}" for (name, _), t in zip(shown, text, strict=True)),
+        0.5,
+        apart={"library": [name for name, _ in shown], "place": [max(value, LEAST) for _, value in shown], "text": text},
+    )  # fmt: skip
 
 
 def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the losses on top of each other, and says how far they are apart."""
+    """Draws how far the weights are apart, and the losses on top of each other."""
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         data = {"x": snapshot.coordinates["step"].astype(np.float32)}
@@ -80,16 +128,8 @@ def draw_run(names: tuple[str, ...], log: bool) -> Callable[[Snapshot], list[cha
             data |= {
                 f"c{i}": np.where((each > 0) | (not log), each, np.float32(np.nan)) for i, each in enumerate(losses)
             }
-        picture = (snapshot.picture or {}).get("weights_apart")
-        values = () if picture is None else picture[1:]
-        apart = [f"{name} {value:.2g}" for name, value in zip(names[1:], values, strict=False)]
-        return [
-            charts.chart(_losses_spec(names, log), "The loss of each library against the step", losses=data),
-            charts.Text(
-                "Where curves coincide, the line has a stripe of each one's colour. Largest difference of any weight from "
-                f"the plain pytree's, now: {', '.join(apart) or '–'}."
-            ),
-        ]
+        drawn = charts.chart(_losses_spec(names, log), "The loss of each library against the step", 0.5, losses=data)
+        return [_apart(names, snapshot.picture), drawn]
 
     return draw
 
@@ -99,51 +139,63 @@ def largest_difference(snapshot: Snapshot) -> dict[str, str]:
     return {"Losses apart": f"{snapshot.highs['spread'].max():.2g}" if snapshot.highs else "–"}
 
 
-def code(names: tuple[str, ...], controls: Controls) -> None:
-    """Two libraries' files side by side, what their stateful layers give, and their steps compiled."""
-    chosen = []
-    for place, column in enumerate(st.columns(2, gap="medium")):
-        with column:
-            label = "Right" if place else "Left"
-            name = ask("library_{}", label, names, part=place, default=names[min(place, len(names) - 1)])
-            chosen.append(name)
-            st.code(inspect.getsource(load(name)), language="python", height=620)
-    st.markdown(
-        "**The stateful layers of these files, run:** `dropout` of eight ones, called twice in training and once to "
-        f"predict; `batch_norm` on three batches of {controls.batch_size:,} normal numbers of mean 1."
-    )
-    for name, column in zip(chosen, st.columns(2, gap="medium"), strict=True):
-        with column:
-            panels.answer(
-                _draw_stateful,
-                controls.device,
-                state_libraries.stateful_report,
-                name,
-                controls.batch_size,
-                controls.seed,
-            )
+# The panels.
 
-    for place, name in enumerate(chosen):
-        panels.inside(
-            f"library_{place}",
-            controls,
-            f"jit(train_step)` of `{name}",
-            state_libraries.routine,
-            name,
-            controls.batch_size,
-        )
+
+def _library(names: tuple[str, ...]) -> str:
+    """The library that the visitor has chosen, one choice for all panels that show one library."""
+    chosen: str = ask("library", "Library", names, required=True)
+    return chosen if chosen in names else names[0]
+
+
+def code(names: tuple[str, ...], controls: Controls) -> None:
+    """The start with a library, and when to choose it."""
+    name = _library(names)
+    st.markdown(
+        f"**When to choose it:** {LIBRARIES[name].choose} The run above trains this network too, by plain gradient descent."
+    )
+    panels.snippet(snippet(name, controls.batch_size, controls.learning_rate, controls.seed), controls, beside=True)
+
+
+def inside(names: tuple[str, ...], controls: Controls) -> None:
+    """The step of the start with a library, compiled."""
+    name = _library(names)
+    title = "nnx.jit" if name == "Flax NNX" else "eqx.filter_jit" if name == "Equinox" else "jax.jit"
+    panels.inside(
+        "library", controls, f"{title}(train_step)",
+        step_shown, name, controls.batch_size, controls.learning_rate, controls.seed,
+    )  # fmt: skip
+
+
+def stateful(names: tuple[str, ...], controls: Controls) -> None:
+    """The dropout and the batch norm of two libraries side by side: the code, and what it gives."""
+    st.markdown(
+        "`dropout` of eight ones, called twice in training and once to predict; the running mean of `batch_norm` on three "
+        f"batches of {controls.batch_size:,} normal numbers of mean 1."
+    )
+    for place, column in enumerate(st.columns(2, gap="large")):
+        with column:
+            side, default = ("Left", "Right")[place], names[min(1 + 2 * place, len(names) - 1)]
+            name = ask("library_{}", side, names, part=place, default=default)
+            panels.answer(
+                _draw_stateful, controls.device,
+                state_libraries.stateful_report, name, controls.batch_size, controls.seed,
+            )  # fmt: skip
+            library = load(name)
+            st.code(source(library.dropout, library.batch_norm), language="python", wrap_lines=True, height=520)
 
 
 def _draw_stateful(report: dict[str, np.ndarray]) -> None:
     def line(name: str, values: np.ndarray, digits: int) -> str:
-        return f"{name:<18}" + " ".join(f"{value:.{digits}f}" for value in values)
+        return f"{name:<22}" + " ".join(f"{value:.{digits}f}" for value in values)
 
+    means = sorted((name for name in report if name.startswith("means")), reverse=True)  # ema, the default, first
     st.code(
         "\n".join(
             [
                 line("dropout, call 1:", report["first"], 0), line("dropout, call 2:", report["second"], 0),
-                line("to predict:", report["test"], 0),
-                line("mean of batches:", report["batches"], 3), line("running mean:", report["means"], 3),
+                line("to predict:", report["test"], 0), line("mean of each batch:", report["batches"], 3),
+                *(line(f"running mean{name[5:].replace(' ', ', ')}:", report[name], 3) for name in means),
             ]
         ),
         language=None,
@@ -151,20 +203,18 @@ def _draw_stateful(report: dict[str, np.ndarray]) -> None:
 
 
 def table(names: tuple[str, ...], controls: Controls) -> None:
-    """How each library handles what changes, and what its model is as a pytree."""
+    """When to choose each library, how it handles what changes, and what its model is as a pytree."""
 
     def draw(censuses: dict[str, dict[str, Any]]) -> None:
         libraries = [LIBRARIES[name] for name in names]
         st.table(
             {
                 "": list(names),
-                "state is": [library.state for library in libraries],
+                "choose it": [library.choose for library in libraries],
+                "state is in": [library.state for library in libraries],
                 "randomness": [library.randomness for library in libraries],
                 "a stateful layer": [library.layer for library in libraries],
-                "leaves": [censuses[name]["leaves"] for name in names],
-                "parameters": [censuses[name]["parameters"] for name in names],
-                "the first weights": [f"`{censuses[name]['path']}`" for name in names],
-                "their shape": [str(censuses[name]["shape"]) for name in names],
+                "the first weights": [f"`{censuses[name]['path']}` {censuses[name]['shape']}" for name in names],
             },
             hide_index=True,
         )
@@ -180,15 +230,16 @@ def draw_costs(records: Records) -> None:
     for phase in ("trace", "lower", "compile"):
         columns[phase] = [duration(took[name, phase]) for name in names]
     ways = {way: {r.label: r for r in records if r.more.get("way") == way} for way in ("own", "pure")}
+    ways = {way: found for way, found in ways.items() if found and len(found) == len(names)}
     for way, heading in (("own", "step, own jit"), ("pure", "step, arrays by jax.jit")):
-        if len(ways[way]) == len(names):
+        if way in ways:
             plain = ways[way][PLAIN]
             ratios = [1.0 if name == PLAIN else times_as_fast(plain, ways[way][name]) for name in names]
             columns[heading] = [duration(ways[way][name].median_ms) for name in names]
             columns[f"{heading}, × pytree"] = ["not distinguishable" if r is None else f"{r:.2f}" for r in ratios]
     st.dataframe(columns, hide_index=True)
     titles = {"own": "A step, jitted the library's own way", "pure": "A step, arrays in and out, by jax.jit"}
-    drawn = [charts.timings(titles[way], list(ways[way].values())) for way in ways if len(ways[way]) == len(names)]
+    drawn = [charts.timings(titles[way], list(found.values())) for way, found in ways.items()]
     charts.show_all([chart._replace(width=0.5) for chart in drawn])
     if any(record.more.get("way") == ALONE[-1] for record in records):
         share = overhead(records)
