@@ -1,8 +1,11 @@
 """From pmap to sharding: one program, many devices
 
-A mesh gives devices names in rows and columns, and a `PartitionSpec` says which axis of an array is cut along which axis
-of the mesh. The step stays as it was written for one device: each device computes on its pieces, and where one needs what
-another has, a collective moves it. `pmap`, the old way, wants an axis of devices in front of every array.
+This page trains one network in four ways: on one device, and on several by `pmap`, `shard_map` and `jit`. Press **Run**:
+the four losses coincide. Then choose another **Mesh** and split the **Parameters**: watch which device holds which piece.
+
+A mesh gives devices names in rows and columns, and a `PartitionSpec` says which axis of an array is split along which axis
+of the mesh. The step stays as it was written for one device. `pmap`, the old way, maps over one axis of an array, one index
+a device.
 
 References:
     Distributed arrays: https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html
@@ -10,105 +13,126 @@ References:
     More than one process: https://docs.jax.dev/en/latest/multi_process.html
 """
 
-import jax
 import streamlit as st
 
 from lib.lessons.multi_device import many_devices, processes_view, view, worker
 from lib.lessons.multi_device import measure as collectives
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.mistakes import MISTAKES
+from lib.lessons.multi_device.snippet import line, printed_in_turn, snippet
 from lib.live.devices import CPUS
-from lib.ui import frame, panels
+from lib.routines.snippets import source
+from lib.ui import frame, panels, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
 controls = frame.begin(__doc__)
 device, batch_size = controls.device, controls.batch_size
 
-layout = view.choose_layout(device)
+with stage.settings():
+    layout = view.choose_layout(device)
+    log = ask("sharding_log", "Logarithmic loss")
 task = many_devices.ManyDevices(batch_size, layout)
-st.caption(
-    f"**Device** is the first of the mesh, and the single device: here {', '.join(map(str, layout.devices(device)))}, of "
-    f"{jax.device_count(device.platform)} there are. The CPU's devices are simulated, on {CPUS} cores of this machine."
-)
-view.show_refusal(task, device)
-
-st.subheader("Live: the same training, in each way", anchor=False)
-log = ask("sharding_log", "Logarithmic loss")
-live(task, controls, view.draw_run(task.ways, log), pace="20", extra_stats=view.difference)
-
-code, places = st.columns([1, 1.1], gap="large")
-with code:
-    st.subheader("The step, and three ways to many devices", anchor=False)
-    panels.source(sharding.train_step)
-    alone, old, mapped, automatic = st.tabs(["the network", "pmap: the old way", "shard_map", "jit with NamedSharding"])
-    with alone:
-        panels.source(sharding.predict, sharding.loss_fn)
-    with old:
-        panels.source(sharding.by_pmap, sharding.pmap_step)
-        st.markdown(
-            "Old, because the devices show in every shape: parameters are stacked, once a device, batches are cut by hand, "
-            "there is one axis of devices and no other, and nothing bigger than one device's memory has a place."
-        )
-    with mapped:
-        panels.source(sharding.by_shard_map, sharding.shard_map_step)
-    with automatic:
-        panels.source(sharding.by_jit)
-with places:
-    st.subheader("Which device holds which piece", anchor=False)
-    if task.ways[-1] == sharding.JIT:
-        panels.answer(view.draw_placement, device, many_devices.placement, layout, device, batch_size)
-    else:
-        st.caption("This batch cannot be placed; see above.")
-
-st.subheader("What the devices say to one another", anchor=False)
-panels.answer(view.draw_programs, device, collectives.programs, task, device)
-panel = st.expander("The compiled programs, as text", key="sharding_hlo", bind="query-params")
-if panel.open:
-    with panel:
-        panels.answer(
-            lambda made: panels.text_view("sharding_hlo", {program.way: program.hlo for program in made}),
-            device, collectives.programs, task, device,
-        )  # fmt: skip
-
-st.subheader("Time against the number of devices", anchor=False)
-st.markdown(
-    f"An honest word: simulated devices share the {CPUS} cores of this machine, which one device uses alone already. They "
-    "show what is right, what moves, and what a step on more devices costs in dispatch and waiting. They cannot show a "
-    "speed-up: that takes devices with arithmetic units, memory and links of their own."
-)
-panels.measure(
-    "devices", controls, lambda records: view.draw_times(records, device.platform),
-     f"A step at batch size {batch_size:,}, and at one of {collectives.LARGE_BATCH:,}.",
-    collectives.device_sweep, batch_size, controls.seed,
+advice = view.advice(task)
+placed = sharding.JIT in task.ways
+if advice:
+    with stage.below():
+        st.caption(f":material/warning: {advice}")
+arrays = many_devices.placement(layout, device, batch_size) if placed else ()
+run = live(
+    task, controls, view.draw_run(task.ways, log, arrays), code=line(layout), suits=(0.01, 0.3), pace="20",
+    extra_stats=view.difference,
 )  # fmt: skip
 
-st.subheader("More than one process", anchor=False)
-st.markdown(
-    "A device belongs to one process, and a cluster has one or more a machine. `jax.distributed.initialize` brings them "
-    "together: from then on `jax.devices()` lists everybody's, and the same `jit` runs over all. Here two new processes "
-    "start on this machine, with a CPU device each; their collectives go through the network, by gloo."
-)
-processes_view.processes(controls)
-st.markdown("**On a cluster**: the same command on each machine, with its own number and the address of the first.")
-st.code("\n".join(processes_view.COMMAND.format(process) for process in range(2)), language="sh", wrap_lines=True)
-panels.source(worker.train, label="What each process runs")
 
-st.subheader("What to notice", anchor=False)
-st.markdown(
-    """
-- The losses coincide to rounding: sums are taken in another order, and nothing else differs. (1e-9 in the chart: no
-  difference at all.)
-- Batch cut, parameters whole: one `all-reduce` of the gradients. Its result has 4 bytes for each parameter, whatever the
-  batch size.
-- Hidden units over the axis that cuts the batch as well: each device keeps a part of the parameters, fetches the others
-  (`all-gather`) and gives back what it computed for them (`reduce-scatter`, or `all-reduce` and a slice).
-- Hidden units over the other axis: examples stay where they are, and partial sums of predictions are added.
-- An axis that nothing is cut along does the same work again on each of its devices.
-- `make_mesh` gives axes of the type `Explicit`, where shardings are part of types, and what is ambiguous is an error.
-  Here they are `Auto`: the compiler decides.
-- Batch size is cut, so it must divide. The learning rate is the same number for all; it changes without compiling.
+def code() -> None:
+    whole, ways = st.columns(2, gap="large")
+    with whole:
+        if placed:
+            panels.snippet(
+                snippet(layout, batch_size, controls.learning_rate, device.platform), controls, run=printed_in_turn
+            )
+        else:
+            panels.answer(view.draw_refusal, device, many_devices.refusal, layout, device, batch_size)
+    with ways:
+        st.markdown("The run above: the step of one device, and what each way makes of it.")
+        st.code(source(sharding.train_step), wrap_lines=True)
+        old, mapped, automatic = st.tabs(["pmap", "shard_map", "jit"])
+        with old:
+            st.code(source(sharding.by_pmap, sharding.pmap_step), wrap_lines=True)
+        with mapped:
+            st.code(source(sharding.by_shard_map, sharding.shard_map_step), wrap_lines=True)
+        with automatic:
+            st.code(source(sharding.by_jit), wrap_lines=True)
+
+
+def difference() -> None:
+    def look() -> waiting.Look:
+        snapshot = run.snapshot()
+        return waiting.Look(snapshot.step, not snapshot.active)
+
+    waiting.watch(look, lambda _: view.draw_difference(run.snapshot()), endless=True)
+
+
+def inside() -> None:
+    def draw(made: tuple[collectives.CompiledStep, ...]) -> None:
+        view.draw_programs(made)
+        panels.text_view("sharding_hlo", {program.way: program.hlo for program in made})
+
+    panels.answer(draw, device, collectives.programs, task, device)
+
+
+def timings() -> None:
+    st.markdown(
+        f"Simulated devices share the {CPUS} cores of this machine, which one device uses already. They show what moves and "
+        "what a step on more devices costs. They cannot show a speed-up."
+    )
+    panels.measure(
+        "devices", controls, lambda records: view.draw_times(records, device.platform),
+        f"A step at batch size {batch_size:,}, and at one of {collectives.LARGE_BATCH:,}.",
+        collectives.device_sweep, batch_size, controls.seed,
+    )  # fmt: skip
+
+
+def processes() -> None:
+    here, there = st.columns(2, gap="large")
+    with here:
+        st.markdown(
+            "A device belongs to one process, and a cluster has at least one process a machine. "
+            "`jax.distributed.initialize` connects them: then `jax.devices()` lists all devices, and the same `jit` runs "
+            "over them. Here two processes start on this machine, with one CPU device each."
+        )
+        processes_view.processes(controls)
+    with there:
+        st.markdown(
+            "**On a cluster**: the same command on each machine, with its own number and the address of the first."
+        )
+        st.code("\n".join(map(processes_view.COMMAND.format, range(2))), language="sh", wrap_lines=True)
+        st.code(source(worker.train), wrap_lines=True, height=420)
+
+
+NOTICE = """
+- The losses coincide but for rounding: **Difference** shows it, step by step.
+- Batch split, parameters whole: one `all-reduce` adds up the gradients. Its result has 4 bytes for each parameter and 4
+  for the loss, whatever the batch size. **Inside** counts what moves.
+- Hidden units over the axis that splits the batch as well: each device keeps a part of the parameters, fetches the others
+  (`all-gather`) and returns what it computed for them (`reduce-scatter`, or `all-reduce` and a slice).
+- Hidden units over the other axis: the predictions are partial sums, which `all-reduce` adds.
+- Along an axis that splits nothing, each device does the same work.
+- `make_mesh` gives axes of the type `Explicit`, where shardings are part of types. Here they are `Auto`: the compiler
+  decides.
+- A batch that is split must divide. The learning rate is the same number on all devices, and changes without compiling.
 """
+
+panels.follow(
+    {
+        "Code": code,
+        "Difference": difference,
+        "Inside": inside,
+        "Timings": timings,
+        "Processes": processes,
+        "Notice": NOTICE,
+        "Break it": lambda: panels.break_it("devices", MISTAKES),
+    },
+    terms=("mesh", "sharding", "collective", "dispatch", "HLO"),
 )
-st.subheader("Break it", anchor=False)
-panels.break_it("devices", MISTAKES)

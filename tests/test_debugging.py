@@ -1,5 +1,6 @@
 """The tools of the page on debugging, its gallery of mistakes, and its hunt for a NaN."""
 
+import re
 import threading
 
 import jax
@@ -7,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import train_steps
+from test_first_pages import show
 from test_pages import numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.debugging import routine as debugging
-from lib.lessons.debugging import terminal
+from lib.lessons.debugging import terminal, view
 from lib.lessons.debugging import tools as debug_tools
 from lib.lessons.debugging.measure import run_in_a_terminal, tool_costs, use_tool_alone
 from lib.lessons.debugging.mistakes import MISTAKES
 from lib.lessons.debugging.nan_hunt import Step, first_bad, hunt
 from lib.lessons.debugging.tools import TOOLS, use_tool
+from lib.live.engine import default_engine
+from lib.live.run import Spec
 from lib.measure.jaxprs import equations_of
 from lib.measure.timing import records_of
 
@@ -134,6 +138,19 @@ def test_the_callback_names_the_example_of_the_largest_loss():
     losses = [float(debugging.example_loss(params, x, y)) for x, y in zip(*batch, strict=True)]
     (said,) = use_tool("jax.debug.callback", 32, 0.03, 0).values()
     assert said[0].startswith(f"example {np.argmax(losses)}, ") and said[0].endswith(f"{max(losses):.4f}")
+
+
+def test_a_callback_is_not_dropped_though_nobody_needs_what_it_is_given():
+    said = []
+
+    @jax.jit
+    def f(x):
+        jax.debug.callback(said.append, jnp.sin(x))
+        return x
+
+    f(1.0)
+    jax.effects_barrier()
+    np.testing.assert_allclose(said, np.sin(1.0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("batch_size", "pieces"), [(1, 1), (2, 2), (6, 3), (32, 4)])
@@ -287,25 +304,86 @@ def test_an_index_beyond_the_end_reads_the_last_and_writes_nothing():
 # The page.
 
 
+def panel(name: str):
+    return show(open_page("debugging"), "debugging", name)
+
+
+def messages(app) -> str:
+    return next((code.value for code in app.code if "smallest deviation" in code.value), "")
+
+
 def test_the_page_finds_the_nan_after_a_divergence():
-    app = open_page("debugging")
+    app = panel("Find the NaN")
     pick(app, "Learning rate", 1.0)
     pick(app, "Steps a second", "unlimited")
     press(app, "Run")
     run_until(app, lambda shown: "diverged" in shown["Status"])
     settle(app.run())  # a frame that was drawn while it diverged is not the last one
-    assert any("smallest deviation" in code.value for code in app.code)
+    assert messages(app)
     press(settle(app.run()), "Find the NaN")
     settle(app.run())
     assert any("The equation that made it" in text.value for text in app.markdown)
     assert any("FloatingPointError" in code.value for code in app.code)
     assert numbers(app)["Step"] != "0"
     press(app, "Reset")
-    assert not any("smallest deviation" in code.value for code in app.code)
+    assert not messages(app)
+
+
+def test_after_a_divergence_one_of_two_buttons_leads_on():
+    app = open_page("debugging")
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > 2000)
+    pick(app, "Learning rate", 3.0)
+    run_until(app, lambda shown: "diverged" in shown["Status"])
+    offered = re.search(r"\*\*Go back\*\* returns to step ([\d,]+),", app.warning[0].value)
+    assert offered
+    press(app, "Go back")
+    assert numbers(app)["Step"] == offered[1] and not app.warning
+    assert "paused" in numbers(app)["Status"]
+    pick(app, "Learning rate", 0.003)
+    step = int(offered[1].replace(",", ""))
+    press(app, "Run")
+    run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > step + 500)
+    assert "running" in numbers(app)["Status"] and float(numbers(app)["Loss"]) < 1
+    press(app, "Reset")
+    assert numbers(app)["Step"] == "0"
+
+
+def test_a_run_that_has_not_begun_gets_another_ticket_and_one_that_goes_on_keeps_its_own(make_run, monkeypatch):
+    session = {}
+    monkeypatch.setattr(view.st, "session_state", session)
+    run = make_run(default_engine())
+    run.configure(Spec(debugging.Watched(8, 1, np.int32(0)), jax.devices()[0], 0), 0.01)
+    before = view.ticket(run, 0)
+    assert view.ticket(run, 0) != before, "it is ready still, or again"
+    run.step()
+    kept = view.ticket(run, 0)
+    assert view.ticket(run, 0) == kept
+    assert view.ticket(run, 1) != kept, "the seed begins another run"
+    run.reset()
+    assert view.ticket(run, 1) not in (before, kept)
+
+
+def test_messages_of_a_run_that_was_reset_never_appear_in_the_next():
+    app = open_page("debugging")
+    app.session_state["calls_back"] = "every step"
+    settle(app.run())
+    pick(app, "Steps a second", "unlimited")
+    press(app, "Run")
+    run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > 500)
+    _, old = app.session_state["_ticket"]
+    press(app, "Reset")
+    debugging.BOARD.note(old, 0, 12.5, 1.0)  # a step that was on its way
+    press(app, "Step")
+    run_until(app, lambda shown: shown["Step"] == "1")
+    settle(app.run())
+    assert app.session_state["_ticket"][1] != old
+    assert messages(app).startswith("step 0: ") and "12.5" not in messages(app)
 
 
 def test_one_press_provokes_a_mistake_on_the_page():
-    app = open_page("debugging")
+    app = panel("Break it")
     for name in ("assignment in place", "NaN through where"):
         app.session_state["gallery"] = name
         settle(app.run())

@@ -215,3 +215,23 @@ def test_an_error_says_nothing_of_where_the_server_keeps_its_files() -> None:
 )
 def test_a_shape_is_shown_as_a_shape(value, text) -> None:
     assert provoke(Mistake(lambda: value, lambda: value, None, ""))[1].text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at /srv/app/lib/x.py:64 traced for jit", "at x.py:64 traced for jit"),
+        ("This error occurs at source:  /srv/a-b/lib/x.py:21:11 (f)", "This error occurs at source:  x.py:21:11 (f)"),
+        ('File "/usr/lib/python3.11/site.py", line 3', 'File "site.py", line 3'),
+        ("See https://docs.jax.dev/en/latest/errors.html#x and f32[4]/f32[2]", None),
+    ],
+)
+def test_an_error_names_the_file_and_not_where_it_is_on_the_server(text, shown):
+    assert without_paths(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize("name", ["Python if on a tracer", "a leaked tracer"])
+def test_an_error_in_jax_s_own_words_has_no_folder_of_the_server(name):
+    wrong, _ = provoke(REGISTRIES["debugging"][name])
+    assert "mistakes.py:" in wrong.text and "/lib/" not in wrong.text
+    assert "https://docs.jax.dev/" in wrong.text

@@ -669,6 +669,95 @@ def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_finite_step(run, 
     assert_whole(snapshot)
 
 
+# The loss goes up and down with the batches: after 44 steps it is near its lowest.
+
+
+def test_it_goes_back_to_before_it_diverged_as_if_no_later_step_had_been_taken(run, executor):
+    before = go_to(run, executor, 44)
+    run.configure(spec(), 17.0)
+    diverged = diverge(run, executor)
+    assert diverged.step > 44 and "**Go back** returns to step 44," in diverged.message
+    run.go_back()
+    back = settled(run, executor)
+    assert back.status is Status.PAUSED and back.message == ""
+    assert back.step == 44 and back.examples == before.examples and back.computing_s == before.computing_s
+    assert back.events == () and len(back.compilations) == 1
+    np.testing.assert_array_equal(back.metrics["each"], before.metrics["each"])
+    np.testing.assert_array_equal(back.step_ms.mean, before.step_ms.mean)
+    np.testing.assert_array_equal(back.picture["b"], before.picture["b"])
+    np.testing.assert_array_equal(back.observed["test_loss"], before.observed["test_loss"])
+    run.configure(spec(), 0.05)
+    on = go_to(run, executor, 60)
+    assert on.events == ((44, "learning rate 0.1 → 0.05"),)
+    expected = mean_loop(0, 3, [(8, 0.1)] * 44 + [(8, 0.05)] * 16)
+    np.testing.assert_allclose(on.metrics["each"], expected[:60], rtol=1e-5, atol=1e-6)
+    assert_whole(on)
+
+
+def test_it_goes_back_as_often_as_it_diverges_and_what_is_on_its_way_is_ignored(run, executor):
+    go_to(run, executor, 44)
+    run.configure(spec(), 17.0)
+    for _ in range(3):
+        diverge(run, executor)
+        run.go_back()
+        assert settled(run, executor).step == 44
+    run.run()
+    run.go_back()
+    executor.take()  # a chunk of the run as it was
+    assert run.look().step == 44 and run.look().status is Status.PAUSED
+
+
+def test_the_point_to_go_back_to_is_the_latest_whose_loss_was_near_the_lowest(run, executor):
+    go_to(run, executor, 100)
+    run.configure(spec(), 5.0)
+    for _ in range(6):  # step by step, so that any of them could be the point
+        run.step()
+        settled(run, executor)
+    diverge(run, executor)
+    run.go_back()
+    losses = np.abs(mean_loop(0, 3, [(8, 0.1)] * 100 + [(8, 5.0)] * 6)).max(1)
+    near = 0.9 * losses[:101].min() + 0.1 * losses[0]
+    after = 100 + np.flatnonzero(losses[100:] <= near)
+    assert len(after) and settled(run, executor).step == after[-1]
+
+
+def test_a_run_that_only_rises_goes_back_to_its_start(run, executor):
+    run.configure(spec(), 17.0)
+    diverged = diverge(run, executor)
+    assert "press **Reset**" in diverged.message and "Go back" not in diverged.message
+    run.go_back()
+    assert run.look().status is Status.READY and run.look().step == 0
+
+
+def test_a_change_that_needed_a_program_is_marked_where_it_goes_on_from(run, executor):
+    go_to(run, executor, 44)
+    run.configure(spec(Mean(16)), 17.0)
+    diverge(run, executor)
+    run.go_back()
+    back = settled(run, executor)
+    assert back.step == 44 and [made.step for made in back.compilations] == [0, 44]
+    assert back.events == ((44, "batch size 8 → 16"),)
+
+
+def test_it_goes_back_while_it_compiles_and_then_runs(run, executor):
+    go_to(run, executor, 44)
+    run.step()
+    settled(run, executor)
+    run.configure(spec(Mean(32)), 0.1)
+    run.run()
+    run.go_back()
+    snapshot = run.look()
+    assert snapshot.status is Status.PAUSED and snapshot.step == 44 and snapshot.since_s == 0
+    assert go_to(run, executor, 50).examples == 44 * 8 + 6 * 32
+
+
+def test_after_a_reset_there_is_nothing_to_go_back_to(run, executor):
+    go_to(run, executor, 44)
+    run.reset()
+    run.go_back()
+    assert run.look().status is Status.READY and run.look().step == 0
+
+
 def test_a_run_that_diverges_at_its_first_step_keeps_nothing_and_says_so(run, executor):
     run.configure(spec(Mean(8, numbers=np.full(64, 1e38, np.float32))), 1e30)
     run.run()

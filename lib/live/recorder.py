@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from math import prod
 from typing import Any, NamedTuple
 
@@ -72,6 +73,12 @@ class Metrics:
         rows = len(coordinates)
         matrix = np.concatenate([metrics[name].reshape(rows, -1) for name in self._shapes], axis=1)
         self._history.append(coordinates, matrix)
+
+    def copy(self) -> Metrics:
+        """One that goes on from here by itself."""
+        other = copy(self)
+        other._history = copy(self._history)
+        return other
 
     def curves(self) -> Curves:
         """What to draw."""
@@ -144,6 +151,13 @@ class Recorder:
             self.latest_observed = metrics
             at = np.array([[self.step, self.computing_s, self.examples]], np.float64)
             self._observed.append(at, {name: np.asarray(value, np.float32)[None] for name, value in metrics.items()})
+
+    def copy(self) -> Recorder:
+        """One that goes on from here by itself. No array is copied: none is ever written to."""
+        other = copy(self)
+        other._metrics, other._observed = self._metrics.copy(), self._observed.copy()
+        other._times = copy(self._times)
+        return other
 
     def curves(self) -> Curves:
         """The metrics of the steps."""

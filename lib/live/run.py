@@ -20,6 +20,7 @@ from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
 from lib.live.recorder import Recorder, StepTimes
+from lib.routines.mistakes import without_paths
 from lib.routines.problem import Problem, TrainState, check_hashable
 
 LEASE_S = 8.0
@@ -145,6 +146,19 @@ class Snapshot(NamedTuple):
     changed_at: float
 
 
+class GoodPoint(NamedTuple):
+    """Where to go back to.
+
+    Attributes:
+        record: what the run had shown by then.
+        learning_rate: of the step that led there.
+    """
+
+    state: TrainState
+    record: Recorder
+    learning_rate: float | None
+
+
 class LiveRun:
     """One visitor's run on one page. Every method returns at once; the engine's threads do the work.
 
@@ -176,6 +190,8 @@ class LiveRun:
         self._compiling_since: float | None = None
         self._change = ""
         self._state: TrainState | None = None
+        self._good: GoodPoint | None = None
+        self._first_loss = self._lowest_loss = float("inf")
         self._target = 0
         self._due = 0
         self._at_target = Status.PAUSED
@@ -186,6 +202,7 @@ class LiveRun:
         self._begun_at = self._clock()
         self._changed_at = time.time()
         self._last_rate: float | None = None
+        self._taken_rate: float | None = None
         self._compilations: deque[Compilation] = deque(maxlen=20)
         self._events: deque[tuple[int, str]] = deque(maxlen=20)
 
@@ -258,6 +275,33 @@ class LiveRun:
         """Back to the step before the first."""
         with self._lock:
             self._clear()
+
+    def go_back(self) -> None:
+        """Back to the latest point at which the loss was near its lowest, as if no later step had been taken.
+
+        Where there was none it is back to the step before the first. What is being computed is of a later step: it is
+        ignored when it comes.
+        """
+        with self._lock:
+            good = self._good
+            if good is None:
+                self._clear()
+                return
+            self._generation += 1
+            self._busy = False
+            self._compiling_since = None
+            self._target = 0
+            self._state, self._last_rate, self._taken_rate = good.state, good.learning_rate, good.learning_rate
+            self._recorder = good.record.copy()
+            step = self._recorder.step
+            # The programs stay, and so do the settings that needed them: from here on they hold.
+            made = [one._replace(step=min(one.step, step)) for one in self._compilations]
+            changed = [(step, one.change) for one in made if one.change and one.step == step]
+            before = [event for event in self._events if event[0] < step]
+            self._compilations = deque(made, self._compilations.maxlen)
+            self._events = deque([*before, *changed], self._events.maxlen)
+            self._status, self._message = Status.PAUSED, ""
+            self._advance()  # show it as it is
 
     # What somebody who looks does.
 
@@ -392,7 +436,7 @@ class LiveRun:
         self._target = 0
         self._compiling_since = None
         self._program = None
-        text = str(error).strip() or type(error).__name__
+        text = without_paths(str(error)).strip() or type(error).__name__
         self._message = text if len(text) < 1500 else text[:1500] + " ..."
 
     def _compile(self) -> None:
@@ -427,8 +471,24 @@ class LiveRun:
             state = start_state(program, spec.seed, spec.placed_data)
         return compute_chunk(program, state, spec.placed_data, learning_rate, count, want_picture)
 
+    def _keep_if_good(self, loss: float) -> None:
+        """Keeps the present state, whose loss is known now, if it is one to go back to.
+
+        That is the latest whose loss has come down nine tenths of the way from the first to the lowest. The last finite
+        state before a divergence is none: it is as far off as float32 can say.
+        """
+        if self._state is None:  # the start needs no keeping
+            self._first_loss = self._lowest_loss = loss
+            return
+        self._lowest_loss = min(self._lowest_loss, loss)
+        if loss <= 0.9 * self._lowest_loss + 0.1 * self._first_loss:
+            self._good = GoodPoint(self._state, self._recorder.copy(), self._taken_rate)
+
     def _took_chunk(self, chunk: Chunk, spec: Spec, learning_rate: float) -> None:
         now = self._clock()
+        if chunk.num_steps:
+            self._keep_if_good(float(chunk.metrics["loss"][0]))
+            self._taken_rate = learning_rate
         self._state = chunk.state
         self._changed_at = time.time()
         if chunk.num_steps:
@@ -451,9 +511,17 @@ class LiveRun:
                 self._events.append(end)
             self._message = (
                 f"Step {step + 1:,} would make {chunk.diverged} infinite or not a number "
-                f"at learning rate {learning_rate:g}. Everything up to step {step:,} is kept. "
-                "Take a lower learning rate and press Run to go on from here, or Reset to start anew."
+                f"at learning rate {learning_rate:g}. {self._way_on()}"
             )
+
+    def _way_on(self) -> str:
+        """What to do after a divergence."""
+        if self._good is None:
+            return "Choose a lower learning rate, press **Reset**, then **Run**."
+        return (
+            f"**Go back** returns to step {self._good.record.step:,}, when the loss was near its lowest, and forgets the "
+            "steps after it. Choose a lower learning rate, then **Run**. **Reset** begins anew."
+        )
 
 
 def _difference(before: Spec, after: Spec) -> str:

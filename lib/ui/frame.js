@@ -34,6 +34,7 @@ const KEYS = {
   " ": () => press(running() ? "[class*=_pause] button" : "[class*=_run] button[kind=primary]"),
   s: () => press("[class*=_step] button"),
   r: () => press("[class*=_reset] button"),
+  b: () => press("[class*=_go_back] button"),
   ArrowRight: () => press(".st-key-lesson_forward a"),
   ArrowLeft: () => press(".st-key-lesson_back a"),
   ArrowDown: () => panel(1),

@@ -191,9 +191,9 @@ class Live {
     const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
     return (this.root.dataset.font = Math.round(size));
   }
-  // On the stage all charts stand in one row, where each has room.
+  // On the stage all charts stand in one row, where each has room, and words below them.
   stands() {
-    return this.fills && this.root.clientWidth / this.items.children.length >= 250;
+    return this.fills && this.root.clientWidth / this.charts.filter(Boolean).length >= 250;
   }
   // Charts on the stage take what is left of the first screen, and share it with a panel that is open. Where they stand
   // below each other, the first does.
@@ -205,7 +205,8 @@ class Live {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     // Below are the names of the panels, and what was compiled; while presenting, only what has to be said.
     const below = this.presenting ? 4.6 * rem + this.notes.offsetHeight : (stacked ? 0.5 : 6) * rem;
-    const left = Math.floor(innerHeight - top - below);
+    const words = stacked ? 0 : [...this.items.querySelectorAll(":scope > .text")].reduce((sum, row) => sum + row.offsetHeight, 0);
+    const left = Math.floor(innerHeight - top - below - words);
     if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));
     return Math.max(190, document.querySelector(".st-key-panel") ? Math.min(left, Math.floor(0.38 * innerHeight)) : left);
   }
@@ -253,9 +254,9 @@ class Live {
     if (missing.length) return;
     this.arrange(items);
     this.items.classList.toggle("stands", this.stands());
+    items.forEach((item, i) => item.spec || this.put(this.items.children[i], note(item)));  // charts leave them room
     await Promise.all(items.map((item, i) =>
-      item.spec ? this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)
-        : this.put(this.items.children[i], note(item))));
+      item.spec && this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)));
     this.root.dataset.frames = 1 + Number(this.root.dataset.frames ?? 0);
   }
   put(element, html) {

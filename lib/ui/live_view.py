@@ -146,15 +146,23 @@ def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
     for text, key, icon, press, does in (
         ("Pause", "Space", "pause", run.pause, "Stops after the steps that are being computed."),
         ("Step", "S", "skip_next", run.step, "Takes one step."),
+        (
+            "Go back",
+            "B",
+            "history",
+            run.go_back,
+            "Back to when the loss was last near its lowest. Forgets later steps.",
+        ),
         ("Reset", "R", "replay", run.reset, "Back to before the first step."),
     ):
-        key_of = f"{name}_{text.lower()}"
+        key_of = f"{name}_{text.lower().replace(' ', '_')}"
         st.button(label(text, key), key=key_of, icon=f":material/{icon}:", on_click=press, help=does)
 
 
 def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | None:
     """The button that measures the step without `jit` and the dispatch alone; what came of the last press."""
-    key = f"_measurement_{name}_compared"
+    name = f"{name}_compare"
+    key = f"_measurement_{name}"
     settings = (compare_step, problem, controls.seed, controls.device)
     line = default_measurements()
 
@@ -166,7 +174,7 @@ def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | 
 
     st.button(
         "Compare",
-        key=f"{name}_compare",
+        key=name,
         icon=":material/compare_arrows:",
         on_click=press,
         help="Measures a step without `jit`, and the dispatch alone, and draws both into the chart of times.",

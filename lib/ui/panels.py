@@ -54,13 +54,20 @@ def follow(
             st.markdown(f"{page.idea} :small[Read on: {page.links}.]" if page.links else page.idea)
 
 
-def snippet(code: str, controls: Controls, beside: bool = False, height: int | None = None) -> None:
+def snippet(
+    code: str,
+    controls: Controls,
+    beside: bool = False,
+    height: int | None = None,
+    run: Callable[[str], str] = printed,
+) -> None:
     """Code that runs when it is pasted, and what it prints, on the device that is chosen.
 
     Args:
         code: our own; of what a visitor typed it may hold numbers, and text that was read and written anew.
         beside: shows what it prints at its right, else below.
         height: in pixels, for code that would make the page too tall.
+        run: gives what it prints, a function of a module.
     """
 
     def draw(text: str) -> None:
@@ -69,7 +76,7 @@ def snippet(code: str, controls: Controls, beside: bool = False, height: int | N
     left, right = st.columns([2, 1]) if beside else (st.container(), st.container())
     left.code(code, language="python", wrap_lines=True, height=height or "content")
     with right:
-        answer(draw, controls.device, printed, code)
+        answer(draw, controls.device, run, code)
 
 
 def source(*functions: Callable[..., Any], label: str | None = None) -> None:
@@ -187,7 +194,7 @@ def text_view(name: str, texts: dict[str, str]) -> None:
     lines = matching(texts[shown], wanted)
     total = len(texts[shown].splitlines())
     st.caption(f"{len(lines):,} of {total:,} lines have “{wanted}” in them." if wanted else f"{total:,} lines.")
-    st.code("\n".join(lines), language=None, height=440 if len(lines) > 18 else "content")
+    st.code("\n".join(lines), language=None, wrap_lines=True, height=440 if len(lines) > 18 else "content")
 
 
 def stages_view(name: str, stages: Stages, texts: dict[str, str] | None = None) -> None:
@@ -251,9 +258,9 @@ def sources(mistake: Mistake) -> None:
     """The code of a mistake and of what it should have been, side by side."""
     wrong, right = st.columns(2)
     with wrong:
-        st.code(inspect.getsource(mistake.wrong).rstrip(), language="python")
+        st.code(inspect.getsource(mistake.wrong).rstrip(), wrap_lines=True)
     with right:
-        st.code(inspect.getsource(mistake.right).rstrip(), language="python")
+        st.code(inspect.getsource(mistake.right).rstrip(), wrap_lines=True)
 
 
 def provoked(mistake: Mistake) -> None:

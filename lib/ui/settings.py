@@ -135,7 +135,7 @@ SESSION: dict[str, Kept] = {
     "_jit_cache_{}": Kept("compilation", "the `JitCache` of the visitor's own function"),
     "_key_tree": Kept("pytrees", "the `Tree` of keys that was grown"),
     "_job": Kept("multi_device", "the `Job` of two processes, and the settings it was started with"),
-    "_ticket": Kept("debugging", "under which number the run's messages are kept"),
+    "_ticket": Kept("debugging", "the seed of the run, and under which number its messages are kept"),
     "_nan_step": Kept("debugging", "the `Step` that is looked into for a NaN"),
     "_terminal": Kept("debugging", "whether the program in a terminal was asked for"),
 }

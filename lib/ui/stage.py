@@ -98,7 +98,7 @@ def present_switch() -> None:
     ask(
         "present",
         "Present",
-        help="The run alone, in large type. Space: Run and Pause. S: Step. R: Reset. ↑ ↓: panels. ← →: lessons.",
+        help="The run alone, in large type. Space: Run and Pause. S: Step. B: Go back. R: Reset. ↑ ↓: panels. ← →: lessons.",
     )
 
 

@@ -74,9 +74,9 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .map { min-height: 6rem; } .map svg { width: 100%; max-height: 18rem; font: 600 18px monospace; }
 .map a { cursor: pointer; } .map a:hover rect, .map a:focus rect { filter: brightness(1.15); }
 .live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .3rem; }
-.live .items.stands { flex-wrap: nowrap; } .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
+.live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
-.live .text { flex: 1 0 100%; }
+.live .text { flex: 1 0 100%; order: 1; }
 .live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .75;
   cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
 .live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }
@@ -106,6 +106,9 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
   .st-key-stage > :has(> .st-key-stage_bar) { position: sticky; top: 2.8rem; z-index: 5; padding-bottom: .3rem;
     background: var(--st-background-color, Canvas); }
   .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
+  /* Seven buttons in one row. */
+  .st-key-stage_bar, .st-key-stage_buttons { gap: .45rem !important; }
+  .st-key-stage_bar button:not([role]) { padding-inline: .55rem; min-width: 0; }
   .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
   .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }

@@ -6,7 +6,6 @@ one thread.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from lib.lessons.debugging.routine import (
     predict,
     sgd_step,
 )
+from lib.routines.mistakes import without_paths
 
 
 def debug_print(tell: Callable[[str], None], text: str, **values: Any) -> None:
@@ -183,7 +183,7 @@ def _first_part(text: str) -> str:
     """The first tracer and the nearest that hold it, file names without their folders."""
 
     lines = [line for line in text.splitlines() if line]
-    return re.sub(r"/\S+/", "", "\n".join(lines[:6]))
+    return without_paths("\n".join(lines[:6]))
 
 
 class Tool(NamedTuple):
@@ -209,9 +209,9 @@ TOOLS: dict[str, Tool] = {
     ),
     "jax.debug.callback": Tool(
         callback,
-        "Calls any Python function from inside the program, with arrays. It gives nothing back (`pure_callback` and "
-        "`io_callback` do), so it may be called late, in another order, or not at all where the program drops what "
-        "nobody needs.",
+        "Calls any Python function from inside the program, with arrays. It returns nothing to the program "
+        "(`pure_callback` and `io_callback` do), and the program does not wait for it: `jax.effects_barrier` does. Calls may "
+        "come in another order, unless `ordered=True`.",
     ),
     "visualize_array_sharding": Tool(
         shardings,

@@ -14,7 +14,8 @@ from lib.lessons.debugging.mistakes import MISTAKES
 from lib.lessons.debugging.nan_hunt import Found, Step, hunt
 from lib.lessons.debugging.routine import BOARD, GRID
 from lib.lessons.debugging.tools import TOOLS, use_tool
-from lib.live.run import LiveRun, Snapshot
+from lib.live.run import LiveRun, Snapshot, Status
+from lib.routines.snippets import source
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
@@ -23,15 +24,20 @@ from lib.ui.style import TEST, TRAIN
 
 SHOWN = 160
 """Examples in the picture of the fit."""
+MESSAGES = 2
+"""Messages that are shown, the newest."""
 WEIGHTS = ("w1", "b1", "w2", "b2")
 
 
-def ticket() -> np.int32:
-    """The number of this visitor's run, under which its messages are kept."""
-    if "_ticket" not in st.session_state:
-        st.session_state["_ticket"] = BOARD.ticket()
-    number: np.int32 = st.session_state["_ticket"]
-    return number
+def ticket(run: LiveRun, seed: int) -> np.int32:
+    """The number under which the messages of this visitor's run are kept.
+
+    A run that has not begun gets another one: a step of the run before may still be on its way, and speak.
+    """
+    kept: tuple[int, np.int32] | None = st.session_state.get("_ticket")
+    if kept is None or kept[0] != seed or run.snapshot().status is Status.READY:
+        kept = st.session_state["_ticket"] = (seed, BOARD.ticket())
+    return kept[1]
 
 
 @cache
@@ -50,22 +56,22 @@ def _fit_spec(title: str, height: int) -> charts.Spec:
 def draw_run(
     data: tuple[np.ndarray, np.ndarray], every: int, ticket: np.int32
 ) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the loss, what the network says of the data, and what the steps have said, newest first."""
-    nothing = "nothing said yet" if every else "the step has no callback in it: choose one above"
+    """Draws what the network says of the data, the loss, and what the steps have said, newest first."""
+    nothing = "Nothing said yet." if every else "This step has no callback."
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         fit = {}
         if snapshot.picture is not None:
             mean, scale = (np.clip(snapshot.picture[name], -1e3, 1e3) for name in ("means", "scales"))
             fit = {"x": GRID, "y": mean, "low": mean - scale, "high": mean + scale}
-        said = BOARD.read(ticket, snapshot.step)
+        said = BOARD.read(ticket, snapshot.step)[:MESSAGES] or [nothing]
         return [
-            charts.fan("Loss of the batch", "negative log-likelihood", snapshot, log=False, height=330, width=0.565),
             charts.chart(
-                _fit_spec("Mean, and one standard deviation to each side", 330), "The data, and the fit", 0.435,
+                _fit_spec("Mean, one deviation to each side", 300), "The data, and the fit", 0.5,
                 points={"x": data[0][:SHOWN], "y": data[1][:SHOWN]}, fit=fit,
             ),
-            charts.Text("\n".join(said[:6]) or nothing, "code"),
+            charts.fan("Loss: mean, range", "negative log-likelihood", snapshot, log=False, width=0.5),
+            charts.Text("\n".join(said + [" "] * (MESSAGES - len(said))), "code"),  # as many lines: charts hold still
         ]  # fmt: skip
 
     return draw
@@ -85,8 +91,8 @@ def find_the_nan(run: LiveRun, controls: Controls) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Find the NaN", key="find_nan", icon=":material/search:", on_click=press)
         st.caption(
-            "Press Run first: at learning rate 1 the run does not last long. Then press here, and the step after the last "
-            "one runs again: under `debug_nans`, under `checkify`, and equation by equation."
+            "Let the run diverge, then press: the step after the last finite one runs again, under `debug_nans`, under "
+            "`checkify`, and equation by equation."
         )
     step: Step | None = st.session_state.get("_nan_step")
     if step is not None and run.look().picture is not None:
@@ -117,7 +123,7 @@ def tools(controls: Controls) -> None:
     tool = TOOLS[name]
     code, said = st.columns([1.15, 1], gap="medium")
     with code:
-        panels.source(tool.use)
+        st.code(source(tool.use), wrap_lines=True)
     with said:
         st.markdown(tool.about)
         use = use_tool_alone if tool.alone else use_tool

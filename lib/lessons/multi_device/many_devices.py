@@ -26,7 +26,7 @@ from lib.lessons.multi_device.routine import (
     wave_data,
     way,
 )
-from lib.routines.mistakes import Outcome
+from lib.routines.mistakes import Outcome, without_paths
 from lib.routines.problem import HostStep, Observed, TrainState, new_state
 
 
@@ -90,19 +90,21 @@ class Held(NamedTuple):
 
 
 def placement(layout: Layout, first: jax.Device, batch_size: int) -> tuple[Held, ...]:
-    """Where inputs, targets and parameters are, as the placed arrays themselves say it."""
-    made = way(JIT, layout, first, batch_size)
-    inputs, targets = made.place_batch(batch_at(wave_data(0), 0, batch_size))
-    params = jax.device_put(init_params(jax.random.key(0)), made.params)
+    """Where inputs, targets and parameters of a step are, as their shardings say it. Nothing is computed.
+
+    Raises:
+        ValueError: the batch cannot be divided.
+    """
+    params, inputs, targets, _ = way(JIT, layout, first, batch_size).args
     return tuple(held(name, array) for name, array in {"inputs": inputs, "targets": targets, **params}.items())
 
 
-def held(name: str, array: Array) -> Held:
-    """Reads `addressable_shards`: `index` is a tuple of slices of the whole."""
+def held(name: str, array: Any) -> Held:
+    """Reads the sharding of an array: for each device a tuple of slices of the whole."""
     pieces = []
-    for shard in array.addressable_shards:
-        bounds = (part.indices(size)[:2] for part, size in zip(shard.index, array.shape, strict=True))
-        pieces.append((shard.device.id, tuple((start, stop) for start, stop in bounds)))
+    for device, index in array.sharding.devices_indices_map(array.shape).items():
+        bounds = (part.indices(size)[:2] for part, size in zip(index, array.shape, strict=True))
+        pieces.append((device.id, tuple((start, stop) for start, stop in bounds)))
     return Held(name, array.shape, tuple(sorted(pieces)))
 
 
@@ -127,5 +129,6 @@ def refusal(layout: Layout, first: jax.Device, batch_size: int) -> Outcome:
     try:
         made.place_batch(batch_at(wave_data(0), 0, batch_size))
     except ValueError as error:
-        return Outcome(type(error).__name__, str(error).partition(" This error occurs at source")[0])
+        words, _, _ = str(error).partition(" This error occurs at source")  # JAX 0.12 goes on with a line of this app's
+        return Outcome(type(error).__name__, without_paths(words))
     return Outcome(None, "")

@@ -45,8 +45,7 @@ def processes(controls: Controls) -> None:
         )
         st.button("Stop them", key="job_stop", icon=":material/stop:", on_click=stop, disabled=not going_on)
         st.caption(
-            f"{NUM_STEPS} steps with batches of {controls.batch_size}, learning rate {controls.learning_rate:g}, as the "
-            "sidebar says it at the press."
+            f"{NUM_STEPS} steps with batches of {controls.batch_size}, learning rate {controls.learning_rate:g}."
             if divides
             else f"A batch of {controls.batch_size} cannot be divided among {PROCESSES} processes; take a larger one."
         )
@@ -90,7 +89,7 @@ def _draw_report(report: Report, alone: np.ndarray | None) -> None:
         columns[f"process {number}"] = np.array([*losses, *[np.nan] * (count - len(losses))], np.float32)
     title = "Loss of each batch, as each process reports it"
     colors, steps = dict(zip(columns, (SERIES[1], SERIES[0]), strict=True)), np.arange(1, count + 1, dtype=np.int16)
-    charts.show(overlaid(title, steps, columns, colors, (8.0, 1.5), False, 360, (0, NUM_STEPS)))
+    charts.show(overlaid(title, steps, columns, colors, (8.0, 1.5), False, 300, (0, NUM_STEPS)))
     if alone is not None:
         apart = max(
             np.abs(np.array(losses, np.float32) - alone[: len(losses)]).max(initial=0) for losses in report.losses

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from html import escape
-from math import prod
 
 import altair as alt
 import jax
 import numpy as np
 import streamlit as st
 
-from lib.lessons.multi_device import many_devices
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.many_devices import Held, ManyDevices
 from lib.lessons.multi_device.measure import VARIANTS, CompiledStep
-from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, SINGLE, WAYS, Layout
+from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, PMAP, SINGLE, WAYS, Layout
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.routines.mistakes import Outcome
-from lib.ui import charts, panels
+from lib.ui import charts
+from lib.ui.charts import bands, marks
+from lib.ui.charts.base import measured_axis
+from lib.ui.charts.fan import steps_axis
 from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, duration, quantity
 
@@ -28,105 +28,154 @@ COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=Tru
 WIDTHS = (14.0, 9.0, 5.0, 1.5)
 """The lines lie upon one another: the lower, the wider. Fewer lines are the upper ones."""
 TOLERANCE = 1e-5
+HEIGHT = 300
 
 
 def choose_layout(device: jax.Device) -> Layout:
-    """The shape of the mesh, and what is cut along which of its axes."""
+    """The shape of the mesh, and what is split along which of its axes."""
     shapes = {
         f"{data} × {model}": (data, model) for data, model in sharding.mesh_shapes(jax.device_count(device.platform))
     }
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        shape = ask(
-            "mesh",
-            "Mesh: data × model",
-            list(shapes),
-            width=170,
-            help="The devices in rows and columns. The names of the axes are ours; what they mean is what is cut along them.",
-        )
-        batch = ask("batch_axes", "Batch", list(BATCH_AXES), width=260)
-        hidden = ask("hidden_axis", "Parameters", list(HIDDEN_AXES), width=260)
+    shape = ask(
+        "mesh",
+        "Mesh: data × model",
+        list(shapes),
+        width=170,
+        help="The devices in rows and columns, beginning with the one that is chosen as Device.",
+    )
+    batch = ask("batch_axes", "Batch", list(BATCH_AXES), width=250)
+    hidden = ask("hidden_axis", "Parameters", list(HIDDEN_AXES), width=250)
     return Layout(shapes[shape], BATCH_AXES[batch], HIDDEN_AXES[hidden])
 
 
-def show_refusal(task: ManyDevices, device: jax.Device) -> None:
-    """Which ways a batch size leaves out, and what JAX says to it."""
+def advice(task: ManyDevices) -> str:
+    """Which ways a batch size leaves out and what to do; empty if it leaves out none."""
     missing = [name for name in WAYS if name not in task.ways]
     if not missing:
-        return
-    pieces = max(task.layout.batch_pieces, task.layout.size if missing == ["pmap"] else 1)
-    st.warning(
-        f"A batch of {task.batch_size} cannot be divided among {pieces} devices, so {', '.join(missing)} "
-        f"{'is' if len(missing) == 1 else 'are'} left out below. Take a larger Batch size, a smaller mesh, or a batch "
-        "that is whole on every device."
+        return ""
+    only_pmap = missing == [PMAP]
+    pieces = task.layout.size if only_pmap else task.layout.batch_pieces
+    whole = "" if only_pmap else ", or keep the batch whole on every device"
+    return (
+        f"A batch of {task.batch_size} does not divide among {pieces} devices, so {', '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} left out. Choose a larger batch or a smaller mesh{whole}."
     )
 
-    def draw(outcome: Outcome) -> None:
-        if outcome.error:
-            st.markdown(f"**{outcome.error}**, in JAX's own words:")
-            st.code(outcome.text, language=None, wrap_lines=True)
 
-    panels.answer(draw, device, many_devices.refusal, task.layout, device, task.batch_size)
+def draw_refusal(outcome: Outcome) -> None:
+    """What JAX says to a batch that cannot be placed."""
+    if outcome.error:
+        st.markdown(f"**{outcome.error}**, in JAX's own words:")
+        st.code(outcome.text, language=None, wrap_lines=True)
 
 
 # Who holds what.
 
 
-def _color(device: int) -> str:
-    return SERIES[device % len(SERIES)]
+BOXES = {
+    "inputs": (0.0, 0.38, 0.0, 0.86),
+    "w1": (0.46, 1.0, 0.6, 0.91),
+    "b1": (0.46, 1.0, 0.4, 0.5),
+    "w2": (0.46, 1.0, 0.2, 0.3),
+    "b2": (0.46, 1.0, 0.0, 0.1),
+}
+"""Where each array is drawn: left, right, bottom and top, as parts of the picture."""
+CARD = 0.012
+"""From one copy of a piece to the next."""
 
 
-def _box(held: Held) -> str:
-    """An array as a rectangle of its pieces, each in the colours of the devices that hold it."""
+def cards(arrays: Sequence[Held]) -> dict[str, list]:
+    """Every copy of every piece of an array as a rectangle, the ones behind first: `x` to `x2`, `y` to `y2`, `device`.
+
+    Pieces of a split array lie side by side; copies of one piece lie upon each other like cards.
+    """
+    columns: dict[str, list] = {"x": [], "x2": [], "y": [], "y2": [], "device": []}
+    for held in arrays:
+        for (left, right, bottom, top), devices in _pieces(held):
+            for place, device in reversed(list(enumerate(devices))):
+                behind, before = CARD * place, CARD * (len(devices) - 1 - place)
+                corners = (left + behind, right - before, bottom + behind, top - before, str(device % len(SERIES)))
+                for column, value in zip(columns.values(), corners, strict=True):
+                    column.append(value)
+    return columns
+
+
+def _pieces(held: Held) -> list[tuple[tuple[float, float, float, float], list[int]]]:
+    """Where each piece of an array is drawn, and the devices that have it."""
     holders: dict[tuple, list[int]] = {}
     for device, bounds in held.pieces:
         holders.setdefault(bounds, []).append(device)
-    upright = held.name in ("inputs", "targets")
-    cells = []
+    left, right, bottom, top = BOXES[held.name]
+    found = []
     for bounds, devices in holders.items():
-        # (top, height), (left, width) in hundredths; a vector lies along the axis that it shares with a matrix.
-        spans = [(100 * a / n, 100 * (b - a) / n) for (a, b), n in zip(bounds, held.shape, strict=True)]
-        if len(spans) < 2:
-            full = (0.0, 100.0)
-            spans = [*spans, full] if upright else [full, *(spans or [full])]
-        (top, height), (left, width) = spans
-        part = 100 / len(devices)
-        stripes = ", ".join(f"{_color(d)} {i * part:.1f}% {(i + 1) * part:.1f}%" for i, d in enumerate(devices))
-        cells.append(
-            f"<div style='position:absolute; box-sizing:border-box; top:{top:.2f}%; left:{left:.2f}%; width:{width:.2f}%; "
-            f"height:{height:.2f}%; border:2px solid #fff; background:linear-gradient(90deg, {stripes}); display:flex; "
-            "align-items:center; justify-content:center; overflow:hidden'><b style='background:rgba(255,255,255,.88); "
-            f"color:#111; border-radius:.3rem; padding:0 .35rem; white-space:nowrap'>{' '.join(map(str, devices))}</b></div>"
-        )
-    one = [b - a for a, b in held.pieces[0][1]]
-    tall = "13rem" if upright else "5.2rem" if len(held.shape) > 1 else "2.2rem"
-    name = f"<code>{escape(held.name)}</code> {list(held.shape)}"
-    whole = len(holders) == 1
-    each = "the whole on each" if whole and len(held.pieces) > 1 else f"{one} on each, {4 * prod(one):,} B"
-    return (
-        f"<div style='margin:.1rem 0 .5rem'><div style='font-size:.95rem; margin-bottom:.15rem'>{name}: {each}</div>"
-        f"<div style='position:relative; height:{tall}'>{''.join(cells)}</div></div>"
+        spans = [(start / size, stop / size) for (start, stop), size in zip(bounds, held.shape, strict=True)]
+        rows = spans[0] if len(spans) > 1 else (0.0, 1.0)  # a vector lies along the axis that it shares with a matrix
+        columns = spans[-1] if spans else (0.0, 1.0)
+        x, x2 = (left + part * (right - left) for part in columns)
+        y2, y = (top - part * (top - bottom) for part in rows)
+        found.append(((x, x2, y, y2), devices))
+    return found
+
+
+def _label(held: Held) -> str:
+    """The shape of an array, and of the piece that each device has."""
+    whole, piece = list(held.shape), [stop - start for start, stop in held.pieces[0][1]]
+    return f"{piece} of {whole}" if piece != whole else f"{whole or 'a number'}, whole"
+
+
+@cache
+def _placement_spec() -> charts.Spec:
+    def x(column: str) -> alt.X:
+        return alt.X(column, axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
+
+    def y(column: str) -> alt.Y:
+        return alt.Y(column, axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
+
+    devices = list(map(str, range(len(SERIES))))
+    color = alt.Color("device:N", legend=None, scale=alt.Scale(domain=devices, range=SERIES))
+    rects = alt.Chart(charts.named("cards")).mark_rect(stroke="#FFFFFF", strokeWidth=1, opacity=1)
+    numbers = alt.Chart(charts.named("numbers")).mark_text(fontSize=13, fontWeight="bold", color="#111111")
+    labels, names = (
+        alt.Chart(charts.named(name)).mark_text(fontSize=13, align="left", baseline="bottom", dy=dy)
+        for name, dy in (("labels", -2), ("names", -17))
     )
-
-
-def draw_placement(arrays: tuple[Held, ...]) -> None:
-    """Every array cut into its pieces, and the devices that hold each."""
-    boxes = {held.name: _box(held) for held in arrays}
-    devices = sorted({device for held in arrays for device, _ in held.pieces})
-    legend = " ".join(
-        f"<span style='white-space:nowrap'><b style='background:{_color(d)}; padding:0 .7rem; border-radius:.2rem'></b> "
-        f"device {d}</span>" for d in devices
+    return charts.build(
+        alt.layer(
+            rects.encode(x("x:Q"), y("y:Q"), alt.X2("x2:Q"), alt.Y2("y2:Q"), color),
+            numbers.encode(x("x:Q"), y("y:Q"), text="text:N"),
+            labels.encode(x("x:Q"), y("y:Q"), text="text:N"),
+            names.encode(x("x:Q"), y("y:Q"), text="text:N"),
+        ),
+        HEIGHT, "Which device holds which piece",
     )  # fmt: skip
-    st.html(
-        f"<div class='legend' style='display:flex; flex-wrap:wrap; gap:.2rem 1rem; margin-bottom:.5rem'>{legend}</div>"
-        "<div style='display:flex; flex-wrap:wrap; gap:0 1.4rem'>"
-        f"<div style='flex:1 1 15rem; display:flex; gap:.8rem'><div style='flex:2'>{boxes['inputs']}</div>"
-        f"<div style='flex:1.5'>{boxes['targets']}</div></div>"
-        f"<div style='flex:2 1 17rem'>{''.join(boxes[name] for name in ('w1', 'b1', 'w2', 'b2'))}</div></div>"
-    )
-    st.caption(
-        "Read from `array.addressable_shards` of the placed arrays. Stripes: each of those devices holds that piece. Rows "
-        "are examples; `w1`, `b1` and `w2` lie along the hidden units. `pmap` always cuts the batch among all devices."
-    )
+
+
+def placement(arrays: Sequence[Held]) -> charts.Chart:
+    """The arrays, cut into their pieces, with the numbers of the devices that hold each."""
+    arrays = [held for held in arrays if held.name in BOXES]
+    numbers: dict[str, list] = {"x": [], "y": [], "text": []}
+    for held in arrays:
+        for (x, x2, y, y2), devices in _pieces(held):
+            shift = CARD * (len(devices) - 1) / 2  # to the middle of the first card
+            for column, value in zip(numbers.values(), ((x + x2) / 2 - shift, (y + y2) / 2 - shift), strict=False):
+                column.append(value)
+            numbers["text"].append(" ".join(map(str, devices)))
+    narrow = [held for held in arrays if held.name == "inputs"]  # no room for name and shape in one line
+    labels = {
+        "x": [BOXES[held.name][0] for held in arrays],
+        "y": [BOXES[held.name][3] for held in arrays],
+        "text": [_label(held) if held in narrow else f"{held.name}: {_label(held)}" for held in arrays],
+    }
+    names = {
+        "x": [BOXES[held.name][0] for held in narrow],
+        "y": [BOXES[held.name][3] for held in narrow],
+        "text": [held.name for held in narrow],
+    }
+    told = "; ".join(f"{held.name}: {_label(held)}" for held in arrays) or "nothing is placed"
+    return charts.chart(
+        _placement_spec(), f"Which device holds which piece. {told}", 0.5,
+        cards=cards(arrays), numbers=numbers, labels=labels, names=names,
+    )  # fmt: skip
 
 
 # The live run.
@@ -143,20 +192,25 @@ def _overlaid_spec(
     domain: tuple[int, int] | None,
 ) -> charts.Spec:
     y = alt.Scale(type="log" if log else "linear", zero=alt.Undefined if log else False, nice=not log)
-    x = alt.Scale(domain=list(domain) if domain else alt.Undefined, nice=False, zero=False)
+    x = steps_axis().scale(domain=list(domain)) if domain else steps_axis()
     scale = alt.Scale(domain=list(lines), range=list(colors))
-    base = alt.Chart(charts.named("lines"))
+    base, band = alt.Chart(charts.named("lines")), alt.Chart(charts.named("band"))
     layers = [
+        band.mark_area(opacity=0.3, color=COLORS[SINGLE], clip=True).encode(
+            x, alt.Y("low:Q", title="mean squared error", scale=y, axis=measured_axis(log)), alt.Y2("high:Q")
+        )
+    ]
+    layers += [
         base.mark_line(strokeWidth=width, clip=True, strokeJoin="round").transform_calculate(line=f"{line!r}")
         .transform_filter(f"isValid(datum[{line!r}])")
         .encode(
-            alt.X("x:Q", title="step", scale=x, axis=alt.Axis(format="~s", tickCount=6)),
-            alt.Y(f"{line}:Q", title="mean squared error", scale=y, axis=alt.Axis(tickCount=6)),
+            x,
+            alt.Y(f"{line}:Q", title="mean squared error"),
             alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=5, columns=2)),
         )
         for line, width in zip(lines, widths, strict=True)
     ]  # fmt: skip
-    return charts.build(alt.layer(*layers), height, title)
+    return charts.build(alt.layer(*layers, *marks.layers("step")), height, title)
 
 
 def overlaid(
@@ -169,32 +223,49 @@ def overlaid(
     height: int,
     domain: tuple[int, int] | None = None,
     width: float = 1.0,
+    band: tuple[np.ndarray, np.ndarray] | None = None,
+    events: Sequence[marks.Event] = (),
 ) -> charts.Chart:
     """Columns against `x` that may coincide: each line lies on the one before, and is narrower.
 
     Args:
         colors: of every line that there may be.
         domain: of the axis of `x`, if it is known.
+        band: the lowest and the highest behind a line of means.
+        events: marks, each a place on the axis and its text.
     """
     spec = _overlaid_spec(title, tuple(colors), tuple(colors.values()), tuple(widths), log, height, domain)
-    return charts.chart(spec, f"{title}, against the step", width, lines={"x": x, **columns})
+    end = float(x[-1]) if len(x) else 1.0
+    data = marks.data(events, domain[1] if domain else end)
+    data |= {"lines": {"x": x, **columns}, "band": {"x": x[:0], "low": x[:0], "high": x[:0]}}
+    if band is not None:
+        data["band"] = {"x": x, "low": band[0], "high": band[1]}
+    return charts.chart(spec, f"{title}, against the step", width, **data)
 
 
 @cache
-def _difference_spec(height: int) -> charts.Spec:
+def _difference_spec() -> charts.Spec:
+    # Linear up to 1e-8, so that no difference at all has its place; logarithmic above.
     y = alt.Y(
-        "apart:Q", title="difference (log scale)", scale=alt.Scale(type="log", domain=[1e-9, 1e-1]),
-        axis=alt.Axis(format=".0e", values=[1e-9, 1e-7, 1e-5, 1e-3, 1e-1]),
+        "apart:Q", title="difference", scale=alt.Scale(type="symlog", constant=1e-8, domain=[0, 1e-1], nice=False),
+        axis=alt.Axis(values=[0, 1e-7, 1e-5, 1e-3, 1e-1], labelExpr="datum.value ? format(datum.value, '.0e') : '0'"),
     )  # fmt: skip
-    base = alt.Chart(charts.named("apart"))
-    line = base.mark_line(strokeWidth=2.5, color=SERIES[0], clip=True).encode(
-        alt.X("x:Q", title="step", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(format="~s", tickCount=5)), y
+    line = alt.Chart(charts.named("apart")).mark_line(strokeWidth=2.5, color=SERIES[0], clip=True)
+    rule = alt.Chart(charts.named("bound")).mark_rule(strokeDash=[6, 4], strokeWidth=2, color=TEST)
+    layers = alt.layer(line.encode(steps_axis(), y), rule.encode(alt.Y("apart:Q", title="difference")))
+    return charts.build(layers, 400, "Largest difference from the single device")
+
+
+def draw_difference(snapshot: Snapshot) -> None:
+    """How far the losses are from the single device's, step by step."""
+    x = snapshot.coordinates["step"].astype(np.float32)
+    apart = snapshot.metrics["difference"] if set(WAYS[1:]) & set(snapshot.metrics) else np.full_like(x, np.nan)
+    told = "The largest difference from the single device's loss, against the step"
+    charts.show(charts.chart(_difference_spec(), told, apart={"x": x, "apart": apart}, bound={"apart": [TOLERANCE]}))
+    st.caption(
+        "Sums are taken in another order, so the last digits differ. The scale is linear below 1e-8 and logarithmic above; "
+        "the dashed line is at 1e-5."
     )
-    rule = (
-        alt.Chart(charts.named("bound")).mark_rule(strokeDash=[6, 4], strokeWidth=2, color=TEST)
-        .encode(alt.Y("apart:Q", title="difference (log scale)"))
-    )  # fmt: skip
-    return charts.build(alt.layer(line, rule), height, "Largest difference from the single device")
 
 
 def difference(snapshot: Snapshot) -> dict[str, str]:
@@ -204,24 +275,39 @@ def difference(snapshot: Snapshot) -> dict[str, str]:
     return {"Difference": f"{snapshot.highs['difference'].max():.1e}"}
 
 
-def draw_run(ways: tuple[str, ...], log: bool, height: int = 400) -> Callable[[Snapshot], list[charts.Shown]]:
-    """Draws the loss in each of some ways, and how far they are apart."""
+def draw_run(ways: tuple[str, ...], log: bool, arrays: Sequence[Held]) -> Callable[[Snapshot], list[charts.Shown]]:
+    """Draws who holds which piece, and the loss in each of some ways.
+
+    Args:
+        arrays: of a step in their places; none if the batch cannot be divided.
+    """
     colors = {way: COLORS[way] for way in ways}
-    nowhere = np.float32(np.nan)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
-        x, metrics = snapshot.coordinates["step"].astype(np.float32), snapshot.metrics
-        losses = {way: metrics.get("loss" if way == SINGLE else way, x) for way in ways}
-        losses = {way: np.where((loss > 0) | (not log), loss, nowhere) for way, loss in losses.items()}
-        apart = np.maximum(metrics.get("difference", x), np.float32(1e-9))
-        title = "Loss of each batch, in each way"
+        x, alone = snapshot.coordinates["step"].astype(np.float32), np.empty(0, np.float32)
+        parts = (snapshot.metrics, snapshot.lows, snapshot.highs)
+        mean, low, high = bands.smoothed(*(part.get("loss", alone) for part in parts))
+        limits = bands.limits(mean, low, high, log)
+        losses = {}
+        for way in ways:
+            loss, *_ = bands.smoothed(*(part.get("loss" if way == SINGLE else way, x) for part in parts))
+            losses[way] = bands.within(loss, limits, log)
+        band = (bands.cut(low, limits), bands.cut(high, limits))
         return [
-            overlaid(title, x, losses, colors, WIDTHS[-len(ways) :], log, height, width=0.6),
-            charts.chart(
-                _difference_spec(height), "The largest difference from the single device's loss against the step", 0.4,
-                apart={"x": x, "apart": apart}, bound={"apart": [TOLERANCE]},
+            placement(arrays),
+            overlaid(
+                "Loss in each way: mean, range",
+                x,
+                losses,
+                colors,
+                WIDTHS[-len(ways) :],
+                log,
+                HEIGHT,
+                width=0.5,
+                band=band,
+                events=snapshot.events,
             ),
-        ]  # fmt: skip
+        ]
 
     return draw
 

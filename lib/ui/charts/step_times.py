@@ -18,7 +18,7 @@ from lib.ui.charts.fan import steps_axis
 from lib.ui.style import PHASES, duration
 
 TITLE = "Time a step"
-APART = 0.08
+APART = 0.06
 """Texts below each other are so far apart, as a part of the height."""
 
 
