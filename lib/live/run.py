@@ -290,7 +290,7 @@ class LiveRun:
             self._generation += 1
             self._busy = False
             self._compiling_since = None
-            self._target = 0
+            self._target = self._due = 0
             self._state, self._last_rate, self._taken_rate = good.state, good.learning_rate, good.learning_rate
             self._recorder = good.record.copy()
             step = self._recorder.step
