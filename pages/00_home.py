@@ -19,7 +19,7 @@ from lib.lessons.training.view import SUITS
 from lib.ui import frame, panels
 from lib.ui.live_view import live, session_feed
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 task = routine.task(controls.batch_size, controls.seed)
 live(
     task, controls, drawn.draw_run(task), code=line(task.optimizer, task.batch_size), suits=SUITS[task.optimizer],

@@ -23,7 +23,7 @@ from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 
 
 def typed_name() -> TypedScalarFunction:

@@ -25,7 +25,7 @@ from lib.ui.typed_input import TYPED, kept, typed
 AXES = ["None", "0", "1"]
 SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 with stage.settings():
     own = [ask("in_axes_{}", f"in_axes of {what}", AXES[:2], part=what, default="None", required=True) == "0"
            for what in ("targets", "learning_rate")]  # fmt: skip

@@ -25,7 +25,7 @@ from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 
 with stage.settings():
     reduction = ask("reduction", "Reduction", ["mean", "sum"], required=True)

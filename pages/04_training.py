@@ -26,7 +26,7 @@ from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 
 with stage.settings():
     view.choose_preset(session_feed("training").run)

@@ -20,7 +20,7 @@ from lib.ui import charts, frame, panels, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 with stage.settings():
     function = view.choose_function()
     stack = view.choose_stack("stack", "Stack: applied to f from the inside")

@@ -27,7 +27,7 @@ from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 batch_size, seed = controls.batch_size, controls.seed
 
 with stage.settings():

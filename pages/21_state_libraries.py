@@ -22,7 +22,7 @@ from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 
 with stage.settings():
     log = ask("libraries_log", "Logarithmic loss axis")

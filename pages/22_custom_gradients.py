@@ -27,7 +27,7 @@ from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 batch_size, device = controls.batch_size, controls.device
 with stage.settings():
     name = ask("custom_gradients_pair", "Pair", list(custom_gradients.PAIRS), width=400)

@@ -24,7 +24,7 @@ from lib.ui import frame, panels, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 with stage.settings():
     loop = ask("time_loop", "Loop over time", list(recurrent.PREDICTS), required=True)
 

@@ -26,7 +26,7 @@ from lib.ui import frame, panels, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin(__doc__)
+controls = frame.begin()
 device, batch_size = controls.device, controls.batch_size
 
 with stage.settings():

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from lib.measure.stages import Phases, compile_in_stages
-from lib.measure.timing import PAUSE, Record, Rows, compare, once, pays_from, times_as_fast
+from lib.measure.timing import PAUSE, Record, Rows, compare, duration, once, pays_from, times_as_fast
 from lib.routines.problem import HostProblem, Problem
 
 EAGER, JIT, DISPATCH, HOST = (
@@ -75,19 +75,15 @@ def break_even(records: Sequence[Record]) -> str:
         return ""
     total_ms = sum(by_phase[phase].median_ms for phase in ("trace", "lower", "compile"))
     eager, jit = by_phase["eager"], by_phase["steady"]
-    compiled = f"The step alone compiled in {_duration(total_ms)}"
+    compiled = f"The step alone compiled in {duration(total_ms)}"
     ratio = times_as_fast(jit, eager)
     if ratio is None:
         return f"{compiled}; a call and the eager step are not distinguishable: their quartiles overlap."
     saved_ms = eager.median_ms - jit.median_ms
     if saved_ms <= 0:
-        return f"{compiled}, and a call takes {_duration(-saved_ms)} longer than the eager step: it never pays."
+        return f"{compiled}, and a call takes {duration(-saved_ms)} longer than the eager step: it never pays."
     call = _ordinal(pays_from(total_ms, saved_ms))
-    return f"{compiled}, saves {_duration(saved_ms)} a call: pays from the {call} call."
-
-
-def _duration(ms: float) -> str:
-    return f"{1e3 * ms:.3g} µs" if ms < 0.1 else f"{ms:.3g} ms" if ms < 1e3 else f"{ms / 1e3:.3g} s"
+    return f"{compiled}, saves {duration(saved_ms)} a call: pays from the {call} call."
 
 
 def _ordinal(number: int) -> str:

@@ -281,3 +281,11 @@ def sweep(
             if record.median_ms > limit_ms:
                 slow.add(record.label)
             yield record._replace(size=size)
+
+
+def duration(ms: float) -> str:
+    """Three significant digits in the unit that suits."""
+    for unit, size in (("s", 1e3), ("ms", 1.0), ("µs", 1e-3)):
+        if ms >= 0.9995 * size:
+            return f"{ms / size:.3g} {unit}"
+    return f"{ms * 1e6:.3g} ns"

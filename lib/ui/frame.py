@@ -119,14 +119,11 @@ def _footer(path: str) -> None:
         stage.present_switch()
 
 
-def begin(docstring: str) -> Controls:
-    """The first call of each page, whose title, task and bar the frame has shown.
+def begin() -> Controls:
+    """The first call of each page; the shared controls as they are set.
 
-    Args:
-        docstring: the page's. Title, an empty line, the task in one paragraph, the idea in others, `References:`.
-
-    Returns:
-        The shared controls as they are set.
+    The frame has shown what the page's docstring says: title, an empty line, the task in one paragraph. The idea in
+    others and `References:` are for the panel `Notice`.
     """
     if not PAGE.get():
         st.navigation(_pages())

@@ -16,11 +16,12 @@ from lib.live.engine import default_engine
 from lib.live.feed import Feed, default_feeds
 from lib.live.measurement import Measurement, default_measurements
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
+from lib.measure.timing import duration
 from lib.routines.problem import Problem, ProblemError
 from lib.ui import charts, frame, frames, push, stage, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import ask, visitor
-from lib.ui.style import duration, quantity, stats
+from lib.ui.style import quantity, stats
 
 TICKS_S = (0.25, 0.5, 2.0)
 TICKS_PER_CPU_S = 60

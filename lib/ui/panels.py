@@ -15,13 +15,13 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Measurement, Records, default_measurements
 from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
-from lib.measure.timing import Rows
+from lib.measure.timing import Rows, duration
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.routines.snippets import printed
 from lib.ui import stage, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import PAGE, ask, visitor
-from lib.ui.style import duration, quantity, stats
+from lib.ui.style import quantity, stats
 from lib.ui.terms import GLOSSARY
 
 

@@ -84,7 +84,7 @@ SETTINGS: dict[str, Setting] = {
     "container": Setting("pytrees", "segmented_control", "list of dicts"),
     "fold_in_number": Setting("pytrees", "number_input", 0),
     "operation": Setting("pytrees", "selectbox"),
-    "tree_depth": Setting("pytrees", "select_slider", 1),
+    "tree_depth": Setting("pytrees", "selectbox", 1),
     # state_libraries
     "libraries_log": Setting("state_libraries", "toggle", True),
     "library": Setting("state_libraries", "segmented_control", "pytree"),

@@ -173,11 +173,3 @@ def quantity(value: float | None, unit: str = "") -> str:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g} {prefix}{unit}".rstrip()
     return f"{value:.3g} {unit}".rstrip()
-
-
-def duration(ms: float) -> str:
-    """Three significant digits in the unit that suits."""
-    for unit, size in (("s", 1e3), ("ms", 1.0), ("µs", 1e-3)):
-        if ms >= 0.9995 * size:
-            return f"{ms / size:.3g} {unit}"
-    return f"{ms * 1e6:.3g} ns"

@@ -11,8 +11,9 @@ import altair as alt
 from lib.lessons.compilation.jit_cache import Call
 from lib.lessons.compilation.measure import DISPATCH
 from lib.live.measurement import Records
+from lib.measure.timing import duration
 from lib.ui import charts
-from lib.ui.style import PHASES, SERIES, duration, quantity
+from lib.ui.style import PHASES, SERIES, quantity
 
 CALLS = ("compiled", "found")
 """What may become of a call of a jitted function."""

@@ -16,10 +16,10 @@ from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.stages import Stages
-from lib.measure.timing import times_as_fast
+from lib.measure.timing import duration, times_as_fast
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
-from lib.ui.style import PHASES, duration, quantity
+from lib.ui.style import PHASES, quantity
 
 COMPILING = {name: PHASES[name] for name in ("trace", "lower", "compile")}
 STARTS = {name: PHASES[name] for name in ("import", "trace", "lower", "compile", "first run")}

@@ -26,12 +26,13 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure import jaxprs
 from lib.measure.stages import NO_OPERATIONS
+from lib.measure.timing import duration
 from lib.routines.typed import TextError, parse, parse_shape
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.settings import ask
-from lib.ui.style import TRAIN, duration, quantity
+from lib.ui.style import TRAIN, quantity
 from lib.ui.typed_input import TYPED, kept, typed
 
 Traces = tuple[Traced, ...]

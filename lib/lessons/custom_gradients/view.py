@@ -12,9 +12,9 @@ import streamlit as st
 from lib.lessons.custom_gradients.routine import PAIRS, TOLERANCE, VERSIONS
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
-from lib.measure.timing import times_as_fast
+from lib.measure.timing import duration, times_as_fast
 from lib.ui import charts
-from lib.ui.style import SERIES, TEST, duration, quantity
+from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = dict(zip(VERSIONS, (TEST, SERIES[2]), strict=True))
 """Of the naive version and of the mended one."""

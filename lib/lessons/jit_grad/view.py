@@ -11,9 +11,9 @@ import streamlit as st
 
 from lib.lessons.jit_grad.functions import FUNCTIONS, Name, ScalarFunction, Sides, formulas, function_of
 from lib.lessons.jit_grad.routine import DRAWN, LEVELS
-from lib.measure.timing import Record, pays_from, times_as_fast
+from lib.measure.timing import Record, duration, pays_from, times_as_fast
 from lib.ui import charts
-from lib.ui.style import SERIES, TEST, TRAIN, duration
+from lib.ui.style import SERIES, TEST, TRAIN
 
 LOW, HIGH = TRAIN, SERIES[7]
 """Colours of contour lines: of the lowest and of the highest."""

@@ -16,13 +16,14 @@ from lib.lessons.multi_device.measure import VARIANTS, CompiledStep
 from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, PMAP, SINGLE, WAYS, Layout
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
+from lib.measure.timing import duration
 from lib.routines.mistakes import Outcome
 from lib.ui import charts
 from lib.ui.charts import bands, marks
 from lib.ui.charts.base import measured_axis
 from lib.ui.charts.fan import steps_axis
 from lib.ui.settings import ask
-from lib.ui.style import SERIES, TEST, duration, quantity
+from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=True))
 WIDTHS = (14.0, 9.0, 5.0, 1.5)

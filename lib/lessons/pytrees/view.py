@@ -17,10 +17,11 @@ from lib.lessons.pytrees.measure import WAYS
 from lib.lessons.pytrees.random_keys import NAMES, Tree
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
+from lib.measure.timing import duration
 from lib.ui import charts, panels
 from lib.ui.controls import Controls
 from lib.ui.settings import ask
-from lib.ui.style import SERIES, TEST, TRAIN, duration, quantity
+from lib.ui.style import SERIES, TEST, TRAIN, quantity
 
 STATES = {
     "not used yet": SERIES[2],

@@ -17,7 +17,7 @@ from lib.lessons.state_libraries.snippet import snippet, step_shown
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot, Status
-from lib.measure.timing import times_as_fast
+from lib.measure.timing import duration, times_as_fast
 from lib.routines.snippets import source
 from lib.ui import charts, frame, panels, waiting
 from lib.ui.charts.base import legend, measured_axis
@@ -25,7 +25,7 @@ from lib.ui.charts.fan import steps_axis
 from lib.ui.controls import Controls
 from lib.ui.live_view import session_feed
 from lib.ui.settings import ask
-from lib.ui.style import SERIES, duration
+from lib.ui.style import SERIES
 
 COLORS = dict(zip(LIBRARIES, (SERIES[7], SERIES[0], SERIES[1], SERIES[2], SERIES[3]), strict=True))
 DASH = 9

@@ -11,11 +11,11 @@ import altair as alt
 import numpy as np
 
 from lib.live.run import Compilation, Snapshot
-from lib.measure.timing import Record
+from lib.measure.timing import Record, duration
 from lib.ui.charts import bands, marks
 from lib.ui.charts.base import HEIGHT, Chart, Spec, build, chart, measured_axis, named
 from lib.ui.charts.fan import steps_axis
-from lib.ui.style import PHASES, duration
+from lib.ui.style import PHASES
 
 TITLE = "Time a step"
 APART = 0.06

@@ -7,9 +7,9 @@ from functools import cache
 
 import altair as alt
 
-from lib.measure.timing import Record
+from lib.measure.timing import Record, duration
 from lib.ui.charts.base import Chart, Spec, build, chart, named
-from lib.ui.style import PHASES, duration
+from lib.ui.style import PHASES
 
 
 @cache
