@@ -49,11 +49,13 @@ run = live(
 def code() -> None:
     whole, step = st.columns(2, gap="large")
     with whole:
-        panels.snippet(snippet(controls.learning_rate), controls)
+        panels.snippet(snippet(controls.learning_rate), controls, height=620)
     with step:
         st.markdown("The run above: `vmap` takes all examples of a batch, and nothing keeps the deviation above 0.")
         st.code(
-            source(debugging.predict, debugging.example_loss, debugging.loss_fn, debugging.sgd_step), wrap_lines=True
+            source(debugging.predict, debugging.example_loss, debugging.loss_fn, debugging.sgd_step),
+            wrap_lines=True,
+            height=620,
         )
 
 

@@ -206,20 +206,6 @@ def test_an_uploaded_csv_is_read_or_told_what_is_wrong_with_it(
         running(page)
 
 
-@pytest.mark.parametrize("path", h.PAGES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_every_page_without_scrolling_sideways(
-    chromium: Browser, app: str, path: str, scheme: str
-) -> None:
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
-    h.open_page(page, f"{app}/{path}")
-    # Tables are wider for a moment, until they know the width of the page.
-    page.wait_for_function("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('[data-testid=stMain]'))")
-    assert not page.get_by_test_id("stException").count()
-    context.close()
-
-
 def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/composition?batch_size=8&composition_panel=Levels")
     expect(page.locator(".ladder")).to_contain_text("jit(vmap(grad(f)))")
@@ -231,6 +217,7 @@ def test_a_stack_is_built_in_the_composition_lab_and_its_address_restores_it(app
     expect(page.locator(".ladder")).to_contain_text("checkpoint(jit(vmap(grad(f))))")
     page.get_by_role("radio", name="Inside", exact=True).click()
     page.get_by_text("Graph", exact=True).click()
+    page.get_by_role("radio", name="vmap(grad(f))", exact=True).click()
     expect(page.get_by_text("dot_general").first).to_be_visible()
 
 

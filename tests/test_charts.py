@@ -240,7 +240,7 @@ def test_texts_of_phases_and_of_lines_to_compare_with_stand_apart():
     drawn = charts.step_times(snapshot([1.0], compilations=[close], ms=[0.01]), compared)
     for data in ("phases", "compared"):
         places = np.sort(np.log10(column(drawn, data, "at")))
-        assert np.diff(places).min() > 0.07 * np.log10(22.0 / 0.005)
+        assert np.diff(places).min() > 0.055 * np.log10(22.0 / 0.005)
         assert places.max() <= np.log10(22.0) + 1e-6
     assert column(drawn, "compared", "text").tolist() == ["way 0 20 ms", "way 1 21 ms", "way 2 22 ms"]
     assert set(column(drawn, "phases", "phase")) <= set(PHASES)

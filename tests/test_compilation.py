@@ -213,7 +213,7 @@ def test_the_arguments_of_the_calls_are_what_their_names_say():
 
 @pytest.mark.parametrize(
     ("free", "said"),
-    [((1.0, 0.9, 1.1), "wrong by a factor of 8."), ((7.5, 7.0, 7.9), "The two are not distinguishable.")],
+    [((1.0, 0.9, 1.1), "too short by a factor of 8."), ((7.5, 7.0, 7.9), "The two are not distinguishable.")],
 )
 def test_blocked_and_not_blocked_are_compared_only_if_they_can_be_told_apart(monkeypatch, free, said):
     written = []

@@ -122,8 +122,8 @@ def test_bad_variables_and_a_bad_domain_are_told_and_the_page_stands() -> None:
 def test_the_code_of_a_typed_function_runs_on_the_page() -> None:
     app = show(pick(open_page("jit_grad"), "Function", "type your own"), "jit_grad", "Code")
     write(app, "f =", "x**2 + 3 * y**2")
-    assert "argnums=(0, 1)" in app.code[1].value
-    assert "Array(2., dtype=float32" in app.code[2].value and "Array(6., dtype=float32" in app.code[2].value
+    assert "argnums=(0, 1)" in app.code[0].value
+    assert "Array(2., dtype=float32" in app.code[1].value and "Array(6., dtype=float32" in app.code[1].value
 
 
 def test_the_rows_show_powers_and_a_wrong_axis_is_explained() -> None:

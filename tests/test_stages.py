@@ -226,7 +226,7 @@ def test_the_stages_made_are_those_of_the_composition():
     x, y = -1.0, 1.5  # the closed form of the gradient
     np.testing.assert_allclose(jax.jit(fun)(*args), [-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)], rtol=1e-5)
     fun, (w, inputs, targets) = compilation.batch_gradient(16)
-    expected = 2 * inputs.T @ (inputs @ w - targets)
+    expected = 2 * inputs.T @ (inputs @ w - targets) / 16  # of the mean
     np.testing.assert_allclose(jax.jit(fun)(w, inputs, targets), expected, rtol=1e-4)
 
 
