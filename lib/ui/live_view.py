@@ -133,11 +133,9 @@ def live(
 
 
 def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
-    def label(text: str, key: str) -> str:
-        return f"{text} :small[{key}]" if stage.presenting() else text
-
+    presents = stage.presenting()  # then the keys stand on the buttons
     st.button(
-        label("Run", "Space"),
+        "Run :small[Space]" if presents else "Run",
         key=f"{name}_run",
         type="primary",
         icon=":material/play_arrow:",
@@ -147,17 +145,16 @@ def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
     for text, key, icon, press, does in (
         ("Pause", "Space", "pause", run.pause, "Stops after the steps that are being computed."),
         ("Step", "S", "skip_next", run.step, "Takes one step."),
-        (
-            "Go back",
-            "B",
-            "history",
-            run.go_back,
-            "Back to when the loss was last near its lowest. Forgets later steps.",
-        ),
+        ("Go back", "B", "history", run.go_back, "To when the loss was last near its lowest; forgets later steps."),
         ("Reset", "R", "replay", run.reset, "Back to before the first step."),
     ):
-        key_of = f"{name}_{text.lower().replace(' ', '_')}"
-        st.button(label(text, key), key=key_of, icon=f":material/{icon}:", on_click=press, help=does)
+        st.button(
+            key if presents else text,
+            key=f"{name}_{text.lower().replace(' ', '_')}",
+            icon=f":material/{icon}:",
+            on_click=press,
+            help=f"{text}. {does}" if presents else does,
+        )
 
 
 def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | None:

@@ -40,6 +40,10 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 :is(.st-key-stage_settings, .st-key-stage_below):not(:has(*)) { display: none; }
 :is(.st-key-stage_bar, .st-key-stage_settings) { row-gap: .4rem; }
 .st-key-stage [data-testid="stWidgetLabel"] { min-height: 0; margin-bottom: .15rem; }
+.st-key-stage_shared { flex-wrap: nowrap; }
+.st-key-learning_rate { flex: 1 1 8rem !important; min-width: 7rem; max-width: 16rem; }
+/* With less room it has no buttons. */
+.st-key-seed { flex: 0 0 8rem !important; width: 8rem !important; max-width: none !important; }
 /* The names of all buttons but Run give way to their icons where there is little room; they are still read aloud. */
 @media (max-width: 1700px) {
   .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] {
@@ -109,8 +113,8 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
   /* Seven buttons in one row. */
   .st-key-stage_bar, .st-key-stage_buttons { gap: .45rem !important; }
   .st-key-stage_bar button:not([role]) { padding-inline: .55rem; min-width: 0; }
-  .st-key-stage_shared { flex-wrap: nowrap; } .st-key-stage_shared > * { flex: 1 1 0; min-width: 0; width: auto !important; }
-  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5; } .st-key-seed button { display: none; }
+  .st-key-stage_shared > * { flex: 1 1 0 !important; min-width: 0; width: auto !important; }
+  .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5 !important; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
   .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
   .stats { grid-template-columns: repeat(5, 1fr); }
@@ -127,6 +131,8 @@ code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
 .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
+.st-key-stage_buttons [class*="_compare"] [data-testid="stMarkdownContainer"] { display: none; }
+.st-key-seed { flex-basis: 6rem !important; width: 6rem !important; }
 .st-key-lesson_back, .st-key-lesson_forward { padding-bottom: .35rem; }
 </style>
 """

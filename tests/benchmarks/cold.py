@@ -9,7 +9,7 @@ from report import Figure, at_most
 
 from tests.harness import PAGES, STANDS, chromium, serve
 
-LIMIT_S = 5
+LIMIT_S = 3
 
 QUIET_S = 1.0
 
