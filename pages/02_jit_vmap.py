@@ -1,7 +1,7 @@
 """jit(vmap(f)): write for one example, run a batch
 
-This page trains many small networks with one call: the step is written for one, and `vmap` adds an axis of models.
-Press **Run**: all fit the same sine. Then give `targets` the axis 0 and press **Run**: each fits its own.
+Write the training step of one network; `vmap` runs it for many at once. Press **Run**: all fit the same sine. Then set
+**in_axes of targets** to 0 and press **Run**: each network has a sine of its own to fit.
 
 References:
     Automatic vectorization: https://docs.jax.dev/en/latest/automatic-vectorization.html

@@ -1,7 +1,8 @@
 """Composition: stack any transformations
 
-This page runs the stack of transformations that you write, on a function of your choice. Press **Run**: f descends along
-the stack's gradient. Then open **Levels** and press **+ checkpoint**: each level shows its types, equations and cost.
+Write a stack of transformations such as `jit(vmap(grad(f)))`, and run it. Press **Run**: f falls while its first
+argument follows the stack's gradient. Then open **Levels**: each row shows what one transformation did to types,
+equations and cost.
 
 References:
     Key concepts: https://docs.jax.dev/en/latest/key-concepts.html

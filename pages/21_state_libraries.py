@@ -1,7 +1,7 @@
 """Flax, Equinox, Haiku: where the state lives
 
 This page trains one network in five libraries, from the same weights on the same batches. Press **Run**: the curves
-coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox's parts from the others. Open **Code** for a
+coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox's curve leaves the others. Open **Code** for a
 start with each library.
 
 JAX transforms pure functions, but a network has weights, running means and random numbers that change. Each library has

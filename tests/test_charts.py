@@ -185,7 +185,7 @@ def test_texts_of_marks_do_not_cover_each_other_and_the_newest_is_shown(places, 
     assert drawn["text"][-1] == text, "the newest is at the top"
 
 
-# Time a step.
+# Time per step.
 
 
 def compilation(step=0, shared=False, change="", first_ms=0.5, waited_s=0.2, phases=Phases(20.0, 15.0, 114.0)):

@@ -63,7 +63,7 @@ def test_a_lesson_opens_complete_on_one_small_screen(app: str, small_page: Page,
     page = small_page
     open_stage(page, f"{app}/{path}")
     run(page)
-    expect(page.locator(".live .chart[aria-label^='Time a step']")).to_have_count(1)
+    expect(page.locator(".live .chart[aria-label^='Time per step']")).to_have_count(1)
     assert page.locator(".live .chart canvas").count() >= 3
     assert page.evaluate("innerHeight") >= page.evaluate(BOTTOM)
     assert page.evaluate(f"{MAIN}.scrollTop") == 0

@@ -183,6 +183,7 @@ class Live {
       return;
     }
     this.token = data.token;
+    if (this.fills && !this.frame) this.items.style.minHeight = `${this.height()}px`;  // what follows does not jump
     this.connect();
   }
   // Type for the back row: a 45th of the screen's height while presenting, less where a chart is narrow.
@@ -257,6 +258,7 @@ class Live {
     items.forEach((item, i) => item.spec || this.put(this.items.children[i], note(item)));  // charts leave them room
     await Promise.all(items.map((item, i) =>
       item.spec && this.charts[i].show(item, SPECS.get(item.spec), this.theme, this.file)));
+    this.items.style.minHeight = "";
     this.root.dataset.frames = 1 + Number(this.root.dataset.frames ?? 0);
   }
   put(element, html) {

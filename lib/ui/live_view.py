@@ -234,7 +234,7 @@ def _numbers(snapshot: Snapshot, extra: Callable[[Snapshot], dict[str, str]] | N
         | (extra(snapshot) if extra is not None else {})
         | {
             "Steps/s": quantity(snapshot.steps_per_s) if snapshot.steps_per_s else "–",
-            "Time a step": duration(snapshot.ms_per_step) if snapshot.ms_per_step else "–",
+            "Time per step": duration(snapshot.ms_per_step) if snapshot.ms_per_step else "–",
             "Learning rate": f"{snapshot.learning_rate:g}",
         }
     )
@@ -251,7 +251,7 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
     elif snapshot.message:
         notes.append(charts.Text(snapshot.message, "warning" if snapshot.status is Status.DIVERGED else "info"))
     if not snapshot.compilations:
-        text = "Nothing compiled yet. The first Run compiles; the same shapes are then ready for everybody."
+        text = "Nothing compiled yet. The first Run compiles this program, so it starts slowly; it is then there for all visitors."
         return [*notes, charts.Text(text)]
     last = snapshot.compilations[-1]
     phases = last.program.steps.phases

@@ -44,8 +44,14 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 .st-key-learning_rate { flex: 1 1 8rem !important; min-width: 7rem; max-width: 16rem; }
 /* With less room it has no buttons. */
 .st-key-seed { flex: 0 0 8rem !important; width: 8rem !important; max-width: none !important; }
-/* The names of all buttons but Run give way to their icons where there is little room; they are still read aloud. */
+/* Where there is little room the names of buttons stand below their icons, small; on a phone they are only read aloud. */
 @media (max-width: 1700px) {
+  .st-key-stage_bar button:not([kind="primary"]) > div:first-child > span { display: flex; flex-direction: column;
+    align-items: center; line-height: 1; gap: 0; }
+  .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] p { font-size: .68rem; line-height: 1; }
+  .st-key-stage_bar button:not([kind="primary"]) { padding: .1rem .35rem; min-width: 2.9rem; }
+}
+@media (max-width: 640px) {
   .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 }

@@ -102,7 +102,7 @@ def _leaves_spec(title: str, depth: int) -> charts.Spec:
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, int(places["x"].max()) + room], nice=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-2, int(places["y"].max()) + 1], nice=False, reverse=True))
     colour = alt.Color(
-        "value:Q", scale=alt.Scale(domain=[-100, 0, 100], range=[TRAIN, "#F0F0F0", TEST], clamp=True), legend=None
+        "value:Q", scale=alt.Scale(domain=[-100, 0, 100], range=[TEST, "#F0F0F0", TRAIN], clamp=True), legend=None
     )
     cells = (
         alt.Chart(charts.named("leaves"))
@@ -120,7 +120,7 @@ def _leaves_spec(title: str, depth: int) -> charts.Spec:
 
 def draw_training(depth: int) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws every number of every leaf, and the loss."""
-    title = "Every leaf: blue < 0 < orange"
+    title = "Every leaf: orange < 0 < blue"
     places, names = _cells(depth)
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:

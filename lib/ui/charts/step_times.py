@@ -17,7 +17,7 @@ from lib.ui.charts.base import HEIGHT, Chart, Spec, build, chart, measured_axis,
 from lib.ui.charts.fan import steps_axis
 from lib.ui.style import PHASES
 
-TITLE = "Time a step"
+TITLE = "Time per step"
 APART = 0.06
 """Texts below each other are so far apart, as a part of the height."""
 
