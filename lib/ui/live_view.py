@@ -251,7 +251,7 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
     elif snapshot.message:
         notes.append(charts.Text(snapshot.message, "warning" if snapshot.status is Status.DIVERGED else "info"))
     if not snapshot.compilations:
-        text = "Nothing compiled yet. The first Run compiles this program, so it starts slowly; it is then there for all visitors."
+        text = "Nothing compiled yet. The first Run compiles, and starts slowly; the program is then there for all."
         return [*notes, charts.Text(text)]
     last = snapshot.compilations[-1]
     phases = last.program.steps.phases
