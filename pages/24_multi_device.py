@@ -54,7 +54,7 @@ def code() -> None:
                 snippet(layout, batch_size, controls.learning_rate, device.platform), controls, run=printed_in_turn
             )
         else:
-            panels.answer(view.draw_refusal, device, many_devices.refusal, layout, device, batch_size)
+            panels.answer(panels.outcome, device, many_devices.refusal, layout, device, batch_size)
     with ways:
         st.markdown("The run above: the step of one device, and what each way makes of it.")
         st.code(source(sharding.train_step), wrap_lines=True)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_first_pages import html, show
-from test_pages import TIMEOUT_S, numbers, open_page, pick, press, settle
+from test_first_pages import html
+from test_pages import TIMEOUT_S, numbers, open_page, pick, press, settle, show, show_every_mistake
 
 from lib.lessons.compilation.mistakes import MISTAKES
 from lib.lessons.composition.routine import BROKEN
@@ -168,12 +168,7 @@ def test_each_stack_that_jax_refuses_is_loaded_and_explained() -> None:
 
 
 def test_every_mistake_of_compilation_shows_its_error_and_its_explanation() -> None:
-    app = show(open_page("compilation"), "compilation", "Break it")
-    for name, mistake in MISTAKES.items():
-        press(pick(app, "Mistake", name), "Break it")
-        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
-        assert any(expected in text.value for text in app.markdown)
-        assert app.info[0].value == mistake.explanation
+    show_every_mistake("compilation", MISTAKES)
 
 
 @pytest.mark.parametrize("stem", ["composition", "compilation"])

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import train_steps
-from test_first_pages import show
 from test_gradient_and_tree_pages import measured
-from test_pages import numbers, open_page, pick, press, run_until, settle
+from test_pages import numbers, open_page, press, run_until, settle, show, show_every_mistake
 
 from lib.lessons.control_flow import recurrent
 from lib.lessons.control_flow import routine as control_flow
@@ -265,9 +264,4 @@ def test_a_panel_shows_what_it_is_for(panel, words):
 
 
 def test_every_mistake_on_the_page_shows_its_error_and_its_explanation():
-    app = show(open_page("control_flow"), "control_flow", "Break it")
-    for name, mistake in MISTAKES.items():
-        press(pick(app, "Mistake", name), "Break it")
-        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
-        assert any(expected in text.value for text in app.markdown)
-        assert app.info[0].value == mistake.explanation
+    show_every_mistake("control_flow", MISTAKES)

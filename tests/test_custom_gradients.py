@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from support import train_steps
-from test_first_pages import show
 from test_gradient_and_tree_pages import measured
-from test_pages import numbers, open_page, pick, press, run_until, settle
+from test_pages import numbers, open_page, pick, press, run_until, settle, show, show_every_mistake
 
 from lib.lessons.custom_gradients import fixed_points, view
 from lib.lessons.custom_gradients import measure as gradient_memory
@@ -296,12 +295,7 @@ def test_each_panel_is_of_the_pair(panel, name):
 
 
 def test_every_mistake_on_the_page_shows_its_error_and_its_explanation():
-    app = shown_page("Break it")
-    for name, mistake in MISTAKES.items():
-        press(pick(app, "Mistake", name), "Break it")
-        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
-        assert any(expected in text.value for text in app.markdown)
-        assert app.info[0].value == mistake.explanation
+    show_every_mistake("custom_gradients", MISTAKES)
 
 
 @pytest.mark.parametrize(

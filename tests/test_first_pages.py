@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle, show
+from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle, show, show_every_mistake
 
 from lib.lessons.jit_grad.functions import FUNCTIONS
 from lib.lessons.jit_grad.mistakes import MISTAKES as GRAD_MISTAKES
@@ -24,12 +24,7 @@ def write(app: AppTest, label: str, text: str) -> AppTest:
     [("jit_grad", GRAD_MISTAKES), ("jit_vmap", VMAP_MISTAKES), ("jit_grad_vmap", GRAD_VMAP_MISTAKES)],
 )
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str, mistakes: dict) -> None:
-    app = show(open_page(stem), stem, "Break it")
-    for name, mistake in mistakes.items():
-        press(pick(app, "Mistake", name), "Break it")
-        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
-        assert any(expected in text.value for text in app.markdown)
-        assert app.info[0].value == mistake.explanation
+    show_every_mistake(stem, mistakes)
 
 
 @pytest.mark.parametrize("stem", ["jit_grad", "jit_vmap", "jit_grad_vmap", "training"])

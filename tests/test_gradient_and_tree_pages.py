@@ -3,13 +3,7 @@
 import time
 
 import pytest
-from test_pages import TIMEOUT_S, open_page, pick, press, settle
-
-
-def open_panel(stem: str, panel: str):
-    app = open_page(stem)
-    app.session_state[f"{stem}_panel"] = panel
-    return settle(app.run())
+from test_pages import TIMEOUT_S, open_page, pick, press, settle, show
 
 
 def shown(app) -> str:
@@ -27,7 +21,7 @@ def measured(app, key: str) -> str:
 
 
 def test_a_part_of_the_tree_has_its_leaves_and_another_container_has_other_paths():
-    app = open_panel("pytrees", "Tree")
+    app = show(open_page("pytrees"), "pytrees", "Tree")
     assert app.dataframe[0].value["path"].tolist() == [f"params[{i}]['{n}']" for i in (0, 1) for n in ("b", "w")]
     pick(app, "Part of the tree", "params[1]")
     assert app.dataframe[0].value["path"].tolist() == ["params[1]['b']", "params[1]['w']"]
@@ -38,7 +32,7 @@ def test_a_part_of_the_tree_has_its_leaves_and_another_container_has_other_paths
 
 
 def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
-    app = open_panel("pytrees", "Keys")
+    app = show(open_page("pytrees"), "pytrees", "Keys")
     press(app, "split")
     pick(app, "Key", "f")
     pick(app, "Number to fold in", 9)
@@ -53,14 +47,14 @@ def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
 
 
 def test_the_checker_refuses_one_way_on_the_page():
-    app = open_panel("pytrees", "One key")
+    app = show(open_page("pytrees"), "pytrees", "One key")
     settle(next(toggle for toggle in app.toggle if toggle.key == "check_reuse").set_value(True).run())
     assert "KeyReuseError" in shown(app) and "Two steps taken" in shown(app)
 
 
 @pytest.mark.parametrize("stem", ["pytrees"])
 def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
-    app = open_panel(stem, "Break it")
+    app = show(open_page(stem), stem, "Break it")
     for mistake in next(box for box in app.selectbox if box.label == "Mistake").options:
         pick(app, "Mistake", mistake)
         press(app, "Break it")
@@ -76,4 +70,4 @@ def test_every_mistake_shows_its_error_and_its_explanation(stem: str):
     ],
 )
 def test_a_measurement_ends_in_words(stem: str, key: str, words: str, own_measurements):
-    assert words in measured(open_panel(stem, "Timings"), key)
+    assert words in measured(show(open_page(stem), stem, "Timings"), key)

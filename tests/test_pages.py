@@ -60,6 +60,16 @@ def show(app: AppTest, stem: str, panel: str) -> AppTest:
     return settle(app.run())
 
 
+def show_every_mistake(stem: str, mistakes: dict) -> None:
+    """Provokes each mistake of a page, which has to show its error and its explanation."""
+    app = show(open_page(stem), stem, "Break it")
+    for name, mistake in mistakes.items():
+        press(pick(app, "Mistake", name), "Break it")
+        expected = "It gives" if mistake.raises is None else mistake.raises.__name__
+        assert any(expected in text.value for text in app.markdown)
+        assert app.info[0].value == mistake.explanation
+
+
 def pick(app: AppTest, label: str, value) -> AppTest:
     widgets = [*app.selectbox, *app.select_slider, *app.number_input]
     return settle(next(widget for widget in widgets if widget.label == label).set_value(value).run())

@@ -22,7 +22,7 @@ function atTop(page) {
 function panel(direction) {
   const options = [...document.querySelectorAll(".st-key-panels [data-testid=stButtonGroup] button")];
   if (!options.length) return false;
-  const open = options.findIndex((option) => option.getAttribute("kind")?.endsWith("Active") || option.ariaChecked === "true");
+  const open = options.findIndex((option) => option.ariaChecked === "true");
   const next = open + direction;
   if (open < 0 && direction < 0) return false;
   (options[next] ?? (direction < 0 ? options[open] : undefined))?.click();  // before the first: closes it
@@ -30,11 +30,12 @@ function panel(direction) {
 }
 
 const running = () => /running|compiling/.test(document.querySelector(".stats .value")?.textContent ?? "");
+const button = (name) => press(`.st-key-stage_buttons [class*=_${name}] button`);
 const KEYS = {
-  " ": () => press(running() ? "[class*=_pause] button" : "[class*=_run] button[kind=primary]"),
-  s: () => press("[class*=_step] button"),
-  r: () => press("[class*=_reset] button"),
-  b: () => press("[class*=_go_back] button"),
+  " ": () => button(running() ? "pause" : "run"),
+  s: () => button("step"),
+  r: () => button("reset"),
+  b: () => button("go_back"),
   ArrowRight: () => press(".st-key-lesson_forward a"),
   ArrowLeft: () => press(".st-key-lesson_back a"),
   ArrowDown: () => panel(1),

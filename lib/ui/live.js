@@ -129,7 +129,6 @@ class Chart {
     if (!this.view) return;
     for (const name in data) this.view.data(name, data[name]);
     await this.view.runAsync();
-    this.resize();
   }
   // The picture with the settings below it, so that one knows a year later what it shows.
   async save() {

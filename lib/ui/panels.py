@@ -269,9 +269,9 @@ def provoked(mistake: Mistake) -> None:
     def draw(outcomes: tuple[Outcome, Outcome]) -> None:
         left, other = st.columns(2)
         with left:
-            _outcome(outcomes[0])
+            outcome(outcomes[0])
         with other:
-            _outcome(outcomes[1])
+            outcome(outcomes[1])
 
     answer(draw, jax.devices()[0], provoke, mistake)
     st.info(mistake.explanation)
@@ -281,7 +281,8 @@ def _remember(key: str, chosen: str) -> None:
     st.session_state[key] = chosen
 
 
-def _outcome(outcome: Outcome) -> None:
+def outcome(outcome: Outcome) -> None:
+    """What a call has given, or JAX's own words."""
     st.markdown(f"**{outcome.error}**, in JAX's own words:" if outcome.error else "**It gives**")
     st.code(outcome.text, language=None, wrap_lines=True, height=240 if len(outcome.text) > 700 else "content")
 

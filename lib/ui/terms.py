@@ -2,7 +2,6 @@
 
 GLOSSARY: dict[str, str] = {
     "argnums": "the positions of the arguments that `grad` differentiates with respect to; 0, the first, by default.",
-    "backend": "what compiles programs for a kind of device: CPU, GPU or TPU.",
     "batch": "examples that are computed together; the batch axis is the axis of an array that counts them.",
     "carry": "what a loop hands from one turn to the next.",
     "collective": "an operation in which devices exchange data, such as `all-reduce`, which gives each device the sum.",
@@ -10,8 +9,6 @@ GLOSSARY: dict[str, str] = {
     "dispatch": "the part of a call until it returns: Python hands the program to the device and does not wait for it.",
     "donation": "giving an argument's memory to the program, which may write its result there.",
     "eager": "without `jit`: each operation is dispatched by itself, as Python reaches it.",
-    "epoch": "one pass over all training examples.",
-    '`Float[Array, " features"]`': "a type from jaxtyping: an array of floating-point numbers with one axis, named features.",
     "flops": "floating-point operations: additions and multiplications of numbers.",
     "fusion": "several operations that the compiler turned into one loop, without writing what lies between to memory.",
     "HLO": "the compiler's own program, here after its optimisation for this device.",

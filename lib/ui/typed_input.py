@@ -9,7 +9,6 @@ from typing import TypeVar
 import streamlit as st
 
 from lib.routines.typed import MAX_LENGTH, TextError
-from lib.ui import frame
 from lib.ui.settings import SETTINGS, ask
 
 TYPED = "type your own"
@@ -44,15 +43,6 @@ def kept(key: str, make: Callable[[], T], first: Callable[[], T]) -> T:
     except TextError as error:
         refused(error)
     return st.session_state[last] if last in st.session_state else first()  # type: ignore[no-any-return]
-
-
-def understood(read: Callable[..., T], *args: object) -> T:
-    """What `read` gives; its TextError is shown, and the page ends here."""
-    try:
-        return read(*args)
-    except TextError as error:
-        refused(error)
-        raise frame.PageEnd from None
 
 
 def refused(error: TextError) -> None:

@@ -17,7 +17,6 @@ from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, PMAP, SING
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.timing import duration
-from lib.routines.mistakes import Outcome
 from lib.ui import charts
 from lib.ui.charts import bands, marks
 from lib.ui.charts.base import measured_axis
@@ -61,13 +60,6 @@ def advice(task: ManyDevices) -> str:
         f"A batch of {task.batch_size} does not divide among {pieces} devices, so {', '.join(missing)} "
         f"{'is' if len(missing) == 1 else 'are'} left out. Choose a larger batch or a smaller mesh{whole}."
     )
-
-
-def draw_refusal(outcome: Outcome) -> None:
-    """What JAX says to a batch that cannot be placed."""
-    if outcome.error:
-        st.markdown(f"**{outcome.error}**, in JAX's own words:")
-        st.code(outcome.text, language=None, wrap_lines=True)
 
 
 # Who holds what.
