@@ -3,6 +3,7 @@
     python tests/monkey.py --page composition --seed 3 --seconds 60          a warm server
     python tests/monkey.py --page composition --seed 3 --cold --tabs 20      a fresh one, beside twenty runs
     python tests/monkey.py --all --seeds 3 --seconds 20                      every page, and a table
+    python tests/monkey.py --all --seeds 20 --seconds 60 --at-once 5         five monkeys at a time
 
 A seed decides what is done; what there is to press when its turn comes depends on the machine as well.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -278,8 +281,9 @@ def ticking_tabs(url: str, count: int) -> Iterator[None]:
 
 
 def play_all(
-    paths: list[str], seeds: list[int], seconds: float, *, cold: bool = False, tabs: int = 0, folder: Path
-) -> list[Outcome]:
+    paths: list[str], seeds: list[int], seconds: float, *,
+    cold: bool = False, tabs: int = 0, at_once: int = 1, folder: Path,
+) -> list[Outcome]:  # fmt: skip
     """Every page with every seed: on one server, or each on one of its own that nobody has asked anything."""
 
     def begin(stack: ExitStack) -> harness.Server:
@@ -287,15 +291,16 @@ def play_all(
         stack.enter_context(ticking_tabs(server.url, tabs))
         return server
 
-    outcomes = []
-    with harness.chromium() as browser, ExitStack() as warm:
+    with ExitStack() as warm:
         shared = None if cold else begin(warm)
-        for path in paths:
-            for seed in seeds:
-                with ExitStack() as own:
-                    server = shared if shared and shared.alive() else begin(own)
-                    outcomes.append(play(browser, server, path, seed, seconds, folder))
-    return outcomes
+
+        def one(path: str, seed: int) -> Outcome:
+            with ExitStack() as own:
+                server = shared if shared and shared.alive() else begin(own)
+                return play(own.enter_context(harness.chromium()), server, path, seed, seconds, folder)
+
+        with ThreadPoolExecutor(at_once) as monkeys:
+            return list(monkeys.map(lambda each: one(*each), itertools.product(paths, seeds)))
 
 
 def main() -> int:
@@ -307,11 +312,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="for each page and seed")
     parser.add_argument("--cold", action="store_true", help="a server of its own for each page and seed")
     parser.add_argument("--tabs", type=int, default=0, help="so many visitors look at live runs meanwhile")
+    parser.add_argument("--at-once", type=int, default=1, help="so many monkeys at a time, each in a browser of its own")
     parser.add_argument("--folder", type=Path, default=Path("test-artifacts"), help="for pictures of failures")
     given = parser.parse_args()
     outcomes = play_all(
         harness.PAGES if given.all else [given.page], list(range(given.seed, given.seed + given.seeds)), given.seconds,
-        cold=given.cold, tabs=given.tabs, folder=given.folder,
+        cold=given.cold, tabs=given.tabs, at_once=given.at_once, folder=given.folder,
     )  # fmt: skip
     print("\n| page | seed | acts | complete after | failure |\n|---|---|---|---|---|")
     for path, seed, acts, complete_s, failure in outcomes:
