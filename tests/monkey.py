@@ -312,7 +312,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="for each page and seed")
     parser.add_argument("--cold", action="store_true", help="a server of its own for each page and seed")
     parser.add_argument("--tabs", type=int, default=0, help="so many visitors look at live runs meanwhile")
-    parser.add_argument("--at-once", type=int, default=1, help="so many monkeys at a time, each in a browser of its own")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="so many monkeys at a time, each in a browser of its own"
+    )
     parser.add_argument("--folder", type=Path, default=Path("test-artifacts"), help="for pictures of failures")
     given = parser.parse_args()
     outcomes = play_all(
