@@ -1,5 +1,6 @@
 """What every test file shares."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # as `streamlit run` does
 
 import harness  # noqa: E402
+import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 from playwright.sync_api import Browser, Page  # noqa: E402
@@ -33,11 +35,22 @@ from lib.live.engine import Engine, default_engine  # noqa: E402
 from lib.live.measurement import Measurements  # noqa: E402
 from lib.live.run import LiveRun  # noqa: E402
 
+if jax.default_backend() != "cpu":  # as many digits as on a CPU, here and in processes that tests start
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    jax.config.update("jax_default_matmul_precision", "highest")
+
 
 @pytest.fixture(autouse=True)
 def scripts_end(monkeypatch):
     """In a test of a page its script ends, though a run goes on."""
     monkeypatch.setattr("lib.ui.waiting.ENDLESS_S", 0.1)
+
+
+@pytest.fixture
+def on_cpu():
+    """For what is so on a CPU, and otherwise on a GPU."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 @pytest.fixture

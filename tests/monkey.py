@@ -216,7 +216,9 @@ class Visitor:
         conditions: dict[str, Callable[[], int]] = {
             "the page is white": self.page.locator("#root [data-testid=stApp]").count,
             "the session is not connected": self.page.locator(connected).count,
-            "the way to the next lesson is missing": self.page.locator(".st-key-lesson_back, .st-key-lesson_forward").count,
+            "the way to the next lesson is missing": self.page.locator(
+                ".st-key-lesson_back, .st-key-lesson_forward"
+            ).count,
             "the script still runs": self.page.locator(harness.STANDS).count,
         }
         for failure, holds in conditions.items():

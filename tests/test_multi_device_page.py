@@ -21,7 +21,7 @@ CPU = devices()["cpu:0"]
 
 
 def panel(name: str) -> AppTest:
-    return show(open_page("multi_device"), "multi_device", name)
+    return show(pick(open_page("multi_device"), "Device", "cpu:0"), "multi_device", name)
 
 
 def warning(app: AppTest) -> str:

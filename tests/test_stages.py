@@ -86,7 +86,7 @@ def test_the_cost_of_a_matrix_product_is_known():
     assert cost.peak_memory_bytes >= 3 * 4 * n**2
 
 
-def test_peak_memory_has_the_temporaries_and_counts_a_donated_argument_once():
+def test_peak_memory_has_the_temporaries_and_counts_a_donated_argument_once(on_cpu):
     n = 128
     size = 4 * n**2
 

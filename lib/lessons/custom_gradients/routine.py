@@ -243,7 +243,7 @@ PAIRS: dict[str, Pair] = {
         ((log1pexp_naive,), (log1pexp, log1pexp_jvp)), (-120.0, 120.0), (100.0, 88.0, 0.0, -3.0),
         classifier_arguments, sum_of_values, 10.0, (10.0, 10.0), (-1.0, 0.5),
         "The derivative is `exp(x) * (1 / (1 + exp(x)))`. From 88.7 on `exp(x)` is infinite, and inf * 0 is NaN. From 87.3 to "
-        "88.7 it is 0 instead of 1: the reciprocal is below 1.2e-38, the smallest normal float32, and the CPU makes it 0.",
+        "88.7 it is 0 instead of 1 on a CPU, which makes 0 of a reciprocal below 1.2e-38, the smallest normal float32.",
         "Inputs that nobody has scaled give arguments of 100 and more: the value is infinite, the gradient NaN.",
     ),
     "where: NaN in the branch not taken": Pair(

@@ -110,14 +110,14 @@ def rolled_loop():
 
 
 def arrays_on_two_devices():
-    first, last = jax.devices()[0], jax.devices()[-1]
+    first, last = jax.devices("cpu")[0], jax.devices("cpu")[-1]
     a = jax.device_put(jnp.arange(3.0), first)
     b = jax.device_put(jnp.arange(3.0), last)
     return a + b
 
 
 def arrays_on_one_device():
-    first, last = jax.devices()[0], jax.devices()[-1]
+    first, last = jax.devices("cpu")[0], jax.devices("cpu")[-1]
     a = jax.device_put(jnp.arange(3.0), first)
     b = jax.device_put(jnp.arange(3.0), last)
     return a + jax.device_put(b, first)
@@ -146,14 +146,14 @@ def assignment_to_a_new_array():
 
 
 def float64_that_is_float32():
-    x = jnp.asarray(np.array([1e8, 1.0, -1e8], np.float64))
-    return x.sum()
+    x = jnp.asarray(np.float64(1e8))
+    return x + 1.0 - x
 
 
 def float64_switched_on():
     with jax.enable_x64(True):  # for this thread; for a program: jax.config.update("jax_enable_x64", True)
-        x = jnp.asarray(np.array([1e8, 1.0, -1e8], np.float64))
-        return x.sum()
+        x = jnp.asarray(np.float64(1e8))
+        return x + 1.0 - x
 
 
 MISTAKES: dict[str, Mistake] = {
@@ -206,7 +206,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "float64 that is float32": Mistake(
         float64_that_is_float32, float64_switched_on, None,
-        "The sum of 1e8, 1 and -1e8. JAX makes float32 of float64 unless it is told otherwise, and 1e8 + 1 is 1e8 in seven "
+        "1e8 + 1 - 1e8. JAX makes float32 of float64 unless it is told otherwise, and 1e8 + 1 is 1e8 in seven "
         "digits. `jax.enable_x64`, or the setting at the start of a program, and only where it is needed.",
     ),
 }  # fmt: skip
