@@ -134,6 +134,7 @@ _PRESENTING = """
 [data-testid="stHeader"], [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none !important; }
 .stMainBlockContainer { padding: .7rem 1.2rem .3rem; max-width: none; }
 code.runs { font-size: 1.45rem; font-weight: 600; }
+.stats { grid-template-columns: repeat(auto-fill, minmax(6.6rem, 1fr)); }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
 .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
