@@ -34,7 +34,7 @@ with stage.settings():
     layout = view.choose_layout(device)
     log = ask("sharding_log", "Logarithmic loss")
 task = many_devices.ManyDevices(batch_size, layout)
-advice = view.advice(task, device)
+advice = view.advice(task, device.platform)
 placed = sharding.JIT in task.ways
 if advice:
     with stage.below():

@@ -10,7 +10,7 @@ from test_first_pages import show
 from test_pages import TIMEOUT_S, numbers, open_page, pick, press, run_until, settle
 
 from lib.lessons.multi_device import view
-from lib.lessons.multi_device.many_devices import placement
+from lib.lessons.multi_device.many_devices import ManyDevices, placement
 from lib.lessons.multi_device.mistakes import MISTAKES
 from lib.lessons.multi_device.processes import LINE, Job
 from lib.lessons.multi_device.routine import BATCH_AXES, HIDDEN_AXES, Layout
@@ -39,6 +39,13 @@ def test_a_batch_that_does_not_divide_is_explained_and_the_single_device_goes_on
     assert warning(app).endswith("so pmap is left out. Choose a larger batch or a smaller mesh.")
     pick(app, "Batch size", 4)
     assert not warning(app)
+
+
+def test_a_single_accelerator_is_told_where_more_devices_are(monkeypatch) -> None:
+    monkeypatch.setattr("jax.device_count", lambda platform: {"cpu": 4, "gpu": 1}[platform])
+    task = ManyDevices(32, Layout((1, 1), ("data",)))
+    assert "Choose cpu:0" in view.advice(task, "gpu")
+    assert not view.advice(task, "cpu")
 
 
 def test_the_code_follows_the_three_selectors_and_the_batch_size() -> None:

@@ -48,9 +48,9 @@ def choose_layout(device: jax.Device) -> Layout:
     return Layout(shapes[shape], BATCH_AXES[batch], HIDDEN_AXES[hidden])
 
 
-def advice(task: ManyDevices, device: jax.Device) -> str:
+def advice(task: ManyDevices, platform: str) -> str:
     """What keeps a run from being one on several devices, and what to do; empty if nothing does."""
-    if jax.device_count(device.platform) == 1 < jax.device_count("cpu"):
+    if jax.device_count(platform) == 1 < jax.device_count("cpu"):
         return (
             f"There is one device of this kind. Choose cpu:0 as **Device**: this machine's processor stands for "
             f"{jax.device_count('cpu')} devices."
