@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]  # fmt: skip
 SCREEN = {"width": 1920, "height": 1080}
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 180_000
 STANDS = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 """The page while no script runs. Live pages run one at each tick: wait for it before Run is pressed."""
 HARMLESS = re.compile(r"404 \(Not Found\) http://[^/]+/\w+/_stcore/(health|host-config)")

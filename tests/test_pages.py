@@ -15,7 +15,8 @@ from lib.live.measurement import Measurements
 from lib.ui import frame
 
 FILES = frame.page_files()
-TIMEOUT_S = 60
+TIMEOUT_S = 300
+"""The last guard against a test that never ends; nothing takes so long on the slowest machine."""
 
 
 def open_page(stem: str) -> AppTest:

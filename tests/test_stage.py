@@ -6,7 +6,7 @@ import harness as h
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-expect.set_options(timeout=30_000)  # a busy machine is no failure
+expect.set_options(timeout=120_000)  # a busy machine is no failure
 
 LESSONS = h.PAGES[1:]
 BOTTOM = "Math.max(...[...document.querySelectorAll('.live .chart canvas')].map(e => e.getBoundingClientRect().bottom))"

@@ -2,6 +2,7 @@
 
 const PARTS = new WeakMap();
 const SPECS = new Map();
+const LONGEST_REST_MS = 1000;
 let vega;
 
 // Where the app is served from, behind whatever proxy: the folder of Streamlit's own scripts says it.
@@ -178,7 +179,7 @@ class Live {
     this.settings = data.settings;
     this.fail = fail;
     if (this.token === data.token) {
-      if (this.frame) this.draw();
+      this.due();
       return;
     }
     this.token = data.token;
@@ -223,8 +224,8 @@ class Live {
       if (typeof data === "string") {
         const { key, spec } = JSON.parse(data);
         SPECS.set(key, spec);
-      } else this.frame = decode(data);
-      this.draw();
+      } else this.newest = data;
+      this.due();
     };
     socket.onclose = () => {
       if (this.socket !== socket || this.closed) return;
@@ -234,16 +235,26 @@ class Live {
       else setTimeout(() => this.socket === socket && !this.closed && this.connect(), 400 * 2 ** this.failures);
     };
   }
+  // A browser that is slow misses frames: it draws the newest, and has as long for what is pressed as drawing took.
+  due() {
+    this.asked = true;
+    if (this.drawing || this.timer) return;
+    this.timer = setTimeout(() => this.draw(), Math.max(0, (this.free ?? 0) - performance.now()));
+  }
   async draw() {
-    if (!this.frame || this.drawing) return void (this.again = true);
+    const begun = performance.now();
+    this.timer = undefined;
+    this.asked = false;
     this.drawing = true;
     try {
-      do {
-        this.again = false;
-        await this.drawFrame(this.frame);
-      } while (this.again);
+      if (this.newest) this.frame = decode(this.newest);
+      this.newest = undefined;
+      if (this.frame && !this.closed) await this.drawFrame(this.frame);
     } finally {
+      const now = performance.now();
+      this.free = now + Math.min(now - begun, LONGEST_REST_MS);
       this.drawing = false;
+      if (this.asked) this.due();
     }
   }
   async drawFrame({ stats, items, notes }) {
