@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from lib.ui import frame, push
+from lib.ui import frame, push, room_routes
 
 if st.runtime.exists():  # a visitor's run of this script
     frame.run()
 else:  # the server starts: it takes what it serves from here
-    app = st.App(__file__, routes=push.routes())
+    app = st.App(__file__, routes=[*push.routes(), *room_routes.routes()])

@@ -49,6 +49,7 @@ function presenting(on) {
   frame.listens = true;
   addEventListener("keydown", (event) => {
     if (!frame.presenting || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(TYPING)) return;
+    if (document.querySelector(".room-over:not([hidden]), .follows")) return;  // a question is over the run, or another's it is
     if (KEYS[event.key]?.()) event.preventDefault();
   });
   document.addEventListener("click", (event) => {

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from lib.ui import stage, style, waiting
+from lib.ui import room_view, stage, style, waiting
 from lib.ui.controls import Controls
 from lib.ui.panels import compile_log_panel
 from lib.ui.settings import PAGE
@@ -64,6 +64,7 @@ def _pages() -> dict[str, list[Any]]:
 
 def run() -> None:
     """The whole of `dashboard.py`."""
+    reflection = room_view.begin()
     presenting = stage.presenting()
     st.set_page_config(page_icon=ICON, layout="wide")
     page = st.navigation(_pages(), expanded=True, position="hidden" if presenting else "sidebar")
@@ -81,6 +82,7 @@ def run() -> None:
         PAGE.reset(token)
     if not presenting:
         _footer(page.url_path)
+    room_view.finish(reflection, page.url_path)
     waiting.finish()
 
 
@@ -117,6 +119,7 @@ def _footer(path: str) -> None:
     compile_log_panel()
     with st.sidebar:
         stage.present_switch()
+        room_view.teach_button()
 
 
 def begin() -> Controls:

@@ -18,7 +18,7 @@ from lib.live.measurement import Measurement, default_measurements
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.measure.timing import duration
 from lib.routines.problem import Problem, ProblemError
-from lib.ui import charts, frame, frames, push, stage, waiting
+from lib.ui import charts, frame, frames, push, room_view, stage, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import ask, visitor
 from lib.ui.style import quantity, stats
@@ -46,8 +46,13 @@ Draw = Callable[[Snapshot], Sequence[charts.Shown]]
 def session_feed(name: str) -> Feed:
     """The frames of this visitor's run of that name."""
     key = f"_feed_{name}"
+    kept = room_view.kept()
+    if kept is not None and key in kept:
+        st.session_state[key] = kept[key]
     if key not in st.session_state:
         st.session_state[key] = default_feeds().open(LiveRun(default_engine()))
+    if kept is not None:
+        kept[key] = st.session_state[key]
     feed: Feed = st.session_state[key]
     return feed
 

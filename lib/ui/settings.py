@@ -128,6 +128,11 @@ SESSION: dict[str, Kept] = {
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
     "{}_broken": Kept("", "the mistake that was provoked last"),
     "_lent": Kept("", "what a page has set of the shared controls, and what they were before"),
+    "_room": Kept("", "the secret of the room that this visitor teaches in; also `teach` in the address"),
+    "_left": Kept(
+        "", "the code of the lecture that this visitor has left to try by himself; also `left` in the address"
+    ),
+    "_refused": Kept("", "why no room could be opened"),
     "_pins": Kept("training", "loss curves that are kept in the chart, by name"),
     "_pinned": Kept("training", "how many curves have been pinned"),
     "_csv": Kept("training", "the visitor's own file, its table and the dataset made of it"),

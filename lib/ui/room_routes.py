@@ -1,0 +1,268 @@
+"""The server's side of a room: what followers are sent, where they vote, and the lecturer's desk.
+
+A follower's browser runs Streamlit's own client, which finds a server below `lecture/`: this one. It answers with what
+the lecturer's page has drawn (`mirror`), and no script runs for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+
+from lib.live.room import MAX_VOTER, Room, RoomError, default_rooms
+from lib.ui import mirror
+
+HERE = Path(__file__).parent
+PERIOD_S = 0.2
+"""At least so much is between two news for one follower."""
+LOOK_S = 1.0
+"""So often it is looked whether a room has opened, or its lecturer is away."""
+MAX_SAID = 1 << 16
+"""Bytes of what a follower's browser may say at a time; what is longer is not read."""
+MAX_BODY = 1024
+MAX_COMMAND = 4096
+UNKNOWN = 4404
+"""Closes the connection of a desk whose secret opens no room."""
+
+
+def routes() -> list[Any]:
+    """What `st.App` has to serve."""
+    from starlette.responses import PlainTextResponse, RedirectResponse
+    from starlette.routing import Route, WebSocketRoute
+
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    base = f"/{base}" if base else ""
+
+    async def health(_: Any) -> Any:
+        return PlainTextResponse("ok")
+
+    async def host_config(_: Any) -> Any:
+        return RedirectResponse(f"{base}/_stcore/host-config")
+
+    return [
+        Route(f"{base}/lecture/_stcore/health", health),
+        Route(f"{base}/lecture/_stcore/host-config", host_config),
+        WebSocketRoute(f"{base}/lecture/_stcore/stream", _follow),
+        Route(f"{base}/lecture/vote", _vote, methods=["POST"]),
+        WebSocketRoute(f"{base}/teach/{{secret}}", _desk),
+    ]
+
+
+@cache
+def script() -> str:
+    """The component of a room."""
+    return (HERE / "room.js").read_text(encoding="utf-8")
+
+
+@cache
+def rules() -> str:
+    """Its style."""
+    return (HERE / "room.css").read_text(encoding="utf-8")
+
+
+# Prepared once for all who are sent the same.
+
+
+@lru_cache(maxsize=64)
+def _opening(page: str, version: int) -> bytes:
+    return mirror.opening(page)
+
+
+@lru_cache(maxsize=64)
+def _overlay(state: str) -> bytes:
+    return mirror.overlay(json.loads(state), script(), rules())
+
+
+def _nothing() -> None:
+    """Ends nothing."""
+
+
+class _Follower:
+    """One browser that follows."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._code: str | None = None
+        self._seen = 0
+        self._begun = False
+
+    async def listen(self) -> None:
+        """Takes what the browser says: which room it asks for; anything else gets the page as it is."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            said = message.get("bytes") or b""
+            asked = BackMsg()
+            with suppress(Exception):  # a browser may say anything
+                asked.ParseFromString(said if len(said) <= MAX_SAID else b"")
+            if asked.WhichOneof("type") == "rerun_script":
+                code = parse_qs(asked.rerun_script.query_string).get("room", [""])[0]
+                self._code = code.strip().upper()[:8]
+                self._begun = False
+                self._news.set()
+
+    async def show(self) -> None:
+        """Sends what is new, again and again."""
+        room: Room | None = None
+        told, full, end = "", "", _nothing
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), LOOK_S)
+                self._news.clear()
+                if self._code is None:
+                    continue
+                there = default_rooms().get(self._code)
+                if there is not room or not self._begun:
+                    end()
+                    end, full = self._enter(there)
+                    room, self._seen = (None if full else there), 0
+                told = await self._send_news(room, told, full)
+                await asyncio.sleep(PERIOD_S)
+        finally:
+            end()
+
+    def _enter(self, room: Room | None) -> tuple[Callable[[], None], str]:
+        if room is not None:
+            try:
+                return room.subscribe(lambda: self._loop.call_soon_threadsafe(self._news.set)), ""
+            except RoomError as error:
+                return _nothing, str(error)
+        return _nothing, ""
+
+    async def _send_news(self, room: Room | None, told: str, full: str) -> str:
+        messages: list[bytes] = []
+        page, whole = "", not self._begun
+        self._begun = True
+        if room is None:
+            state: dict[str, Any] = {"code": self._code, "gone": True, "words": full}
+        else:
+            self._seen, page, messages, new = room.news(self._seen)
+            whole = whole or new
+            state = room.state()
+        text = json.dumps({"role": "student", **state})
+        if whole:
+            await self._send(_opening(page, self._seen))
+            await self._send(mirror.layout())
+        if whole or text != told:
+            await self._send(_overlay(text))
+        for message in messages:
+            await self._send(message)
+        if whole:
+            await self._send(mirror.ending())
+        return text
+
+    async def _send(self, message: bytes) -> None:
+        await self._socket.send_bytes(message)
+        await asyncio.sleep(0)  # the lecturer's own frames come between
+
+
+async def _follow(socket: Any) -> None:
+    protocols = socket.headers.get("sec-websocket-protocol", "").split(",")
+    await socket.accept(subprotocol=protocols[0].strip() or None)
+    follower = _Follower(socket)
+    await _until_one_ends(follower.listen(), follower.show())
+
+
+async def _vote(request: Any) -> Any:
+    """One vote: JSON with `code`, `voter`, `ballot`, `round`, `choice`."""
+    from starlette.responses import JSONResponse
+
+    try:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise ValueError("too long")
+        said = json.loads(body)
+        code, voter = str(said["code"])[:8], str(said["voter"])[: MAX_VOTER + 1]
+        numbers = [int(said[name]) for name in ("ballot", "round", "choice")]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return JSONResponse({"error": "This is no vote."}, 400)
+    room = default_rooms().get(code)
+    try:
+        if room is None:
+            raise RoomError("The lecture is over.")
+        room.vote(voter, *numbers)
+    except RoomError as error:
+        return JSONResponse({"error": str(error)}, 409)
+    return JSONResponse({"choice": numbers[2]})
+
+
+async def _desk(socket: Any) -> None:
+    """The lecturer's tab: it is told of votes and followers, and says what to do with the question."""
+    room = default_rooms().of(socket.path_params["secret"])
+    await socket.accept()
+    if room is None:
+        await socket.close(UNKNOWN)
+        return
+    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    end = room.subscribe_desk(lambda: loop.call_soon_threadsafe(news.set))
+
+    async def tell() -> None:
+        told = ""
+        while default_rooms().of(socket.path_params["secret"]) is room:
+            text = json.dumps(room.desk())
+            if text != told:
+                await socket.send_text(text)
+                told = text
+            await asyncio.sleep(PERIOD_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), PERIOD_S if room.waits else 5 * LOOK_S)
+            if room.waits:
+                room.look()
+            news.clear()
+        await socket.close(UNKNOWN)
+
+    async def obey() -> None:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await _obey(room, json.loads((message.get("text") or "")[:MAX_COMMAND]))
+            except RoomError as error:
+                await socket.send_text(json.dumps({"error": str(error)}))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                await socket.send_text(json.dumps({"error": "This cannot be done."}))
+
+    try:
+        await _until_one_ends(tell(), obey())
+    finally:
+        end()
+
+
+async def _obey(room: Room, said: dict[str, Any]) -> None:
+    match said["do"]:
+        case "ask":
+            room.ask(str(said["question"]), [str(choice) for choice in list(said["choices"])[:16]])
+        case "offer":
+            await asyncio.to_thread(room.offer, int(said["number"]))
+        case "reveal" | "again" | "run" | "done" as what:
+            getattr(room, what)()
+
+
+async def _until_one_ends(*parts: Any) -> None:
+    """Runs coroutines until the first has ended, for whatever reason; the others end with it."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
