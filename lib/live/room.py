@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,7 +37,11 @@ AWAY_S = 10.0
 DISCUSS = (0.35, 0.70)
 """The part of right answers in the first round at which a discussion is worth it (Crouch and Mazur 2001)."""
 
-Place = Hashable
+Place = tuple[int, ...]
+"""Where a message belongs: inside of what, and as its how manieth."""
+
+
+Call = Callable[[], object]
 
 
 class RoomError(ValueError):
@@ -137,8 +141,8 @@ class Room:
         self._lock = threading.RLock()
         self._seen_at = clock()
         self._desks = 0
-        self._followers: set[Callable[[], None]] = set()
-        self._desk_calls: set[Callable[[], None]] = set()
+        self._followers: set[Call] = set()
+        self._desk_calls: set[Call] = set()
         self._ballot: Ballot | None = None
         self._ballots = 0
         self._own_address = ""
@@ -161,7 +165,7 @@ class Room:
         """How many follow."""
         return len(self._followers)
 
-    def subscribe_desk(self, call: Callable[[], None]) -> Callable[[], None]:
+    def subscribe_desk(self, call: Call) -> Call:
         """Calls whenever the lecturer should see something new; returns what ends it."""
         with self._lock:
             self._desk_calls.add(call)
@@ -201,7 +205,7 @@ class Room:
             self._own_address = own_address
         self._tell(self._followers)
 
-    def put(self, place: tuple[int, ...], message: bytes, alone: bool) -> None:
+    def put(self, place: Place, message: bytes, alone: bool) -> None:
         """One message in its place, after `show`.
 
         Args:
@@ -209,8 +213,7 @@ class Room:
         """
         with self._lock:
             if alone:
-                inside = [p for p in self._messages if isinstance(p, tuple) and p[: len(place)] == place and p != place]
-                for one in inside:
+                for one in [p for p in self._messages if p[: len(place)] == place and p != place]:
                     del self._messages[one]
             elif self._messages.get(place, (0, b""))[1] == message:
                 return
@@ -230,7 +233,7 @@ class Room:
             messages = [m for version, m in self._messages.values() if whole or version > seen]
             return self._version, self._page, messages, whole
 
-    def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, call: Call) -> Call:
         """Calls whenever a follower should see something new; returns what ends it.
 
         Raises:
@@ -377,7 +380,7 @@ class Room:
         self._tell(self._followers)
         self._tell(self._desk_calls)
 
-    def _tell(self, calls: Iterable[Callable[[], None]]) -> None:
+    def _tell(self, calls: Iterable[Call]) -> None:
         with self._lock:
             now = list(calls)
         for call in now:

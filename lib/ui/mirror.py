@@ -12,18 +12,20 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
-from streamlit import config
 from streamlit.proto.BidiComponent_pb2 import BidiComponent
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import app_session
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from lib.live.room import Room
+from lib.live.room import Place, Room
 
 MAIN, EVENT = 0, 2
 """Streamlit's places for a page, and for the rules of its style."""
 WIDGETS = {"selectbox", "slider", "number_input", "text_input", "checkbox", "button_group", "radio", "multiselect"}
+FIELDS = ("raw_value", "raw_values", "value")
+"""The fields of widgets that hold what they show."""
 VALUES = {
     "string_value": ("raw_value", "value"),
     "string_array_value": ("raw_value", "raw_values"),
@@ -34,17 +36,20 @@ VALUES = {
 }
 """By the kind of a widget's state, the fields of its element that may take it."""
 
-Path = tuple[int, ...]
-
 
 class Mirror:
-    """What one run of the lecturer's script draws."""
+    """What one run of the lecturer's script draws.
+
+    Attributes:
+        settings: what its widgets say in an address.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._messages: dict[Path, ForwardMsg] = {}
+        self._messages: dict[Place, ForwardMsg] = {}
         self._shown = False
         self._private = False
+        self.settings: dict[str, list[str]] = {}
 
     def take(self, message: ForwardMsg) -> None:
         """One message on its way to the lecturer's browser. Any thread of his session."""
@@ -65,11 +70,17 @@ class Mirror:
                 del self._messages[inside]
         self._messages[path] = copy
 
-    def show(self, page: str, own_address: str) -> None:
-        """The page stands: what was drawn is shown, and what is drawn from now on at once."""
+    def show(self, page: str, path: str, query: dict[str, list[str]]) -> None:
+        """The page stands: what was drawn is shown, and what is drawn from now on at once.
+
+        Args:
+            path: of the page in the address.
+            query: what is in the address beside what widgets say.
+        """
         states = _widget_states()
-        messages = {path: self._finished(message, states) for path, message in self._messages.items()}
-        self._room.show(page, messages, own_address)
+        messages = {place: self._finished(message, states) for place, message in self._messages.items()}
+        settings = urlencode(query | self.settings, doseq=True)
+        self._room.show(page, messages, path + (f"?{settings}" if settings else ""))
         self._shown = True
 
     @contextmanager
@@ -84,22 +95,22 @@ class Mirror:
     def _finished(self, message: ForwardMsg, states: dict[str, Any]) -> bytes:
         """A message with the values that widgets have in the lecturer's browser, and bound to no address."""
         delta = message.delta
-        part = delta.new_element if delta.WhichOneof("type") == "new_element" else delta.add_block
+        part: Any = delta.new_element if delta.WhichOneof("type") == "new_element" else delta.add_block
         kind = part.WhichOneof("type")
-        element = getattr(part, kind) if kind else None
-        if "query_param_key" in getattr(element, "DESCRIPTOR", _NOTHING).fields_by_name:
-            element.ClearField("query_param_key")
-        if kind in WIDGETS and not element.set_value:
-            state = (states or _widget_states()).get(element.id)
+        if kind is None:
+            return message.SerializeToString()
+        element = getattr(part, kind)
+        if kind in WIDGETS:
+            state = None if element.set_value else (states or _widget_states()).get(element.id)
             if state is not None:
                 _set(element, state)
                 # A browser keeps what it has under the same hash.
                 message.hash = hashlib.blake2b(delta.SerializeToString(), digest_size=16).hexdigest()
+            if element.set_value and element.query_param_key:
+                self.settings[element.query_param_key] = _in_address(element)
+        if "query_param_key" in element.DESCRIPTOR.fields_by_name:
+            element.ClearField("query_param_key")
         return message.SerializeToString()
-
-
-class _NOTHING:
-    fields_by_name: dict[str, Any] = {}
 
 
 def _widget_states() -> dict[str, Any]:
@@ -116,12 +127,21 @@ def _set(element: Any, state: Any) -> None:
         return
     value = getattr(state, kind)
     value = list(value.data) if kind.endswith("_array_value") else value
-    if fields[field].is_repeated if hasattr(fields[field], "is_repeated") else fields[field].label == 3:
-        del getattr(element, field)[:]
-        getattr(element, field).extend(value if isinstance(value, list) else [value])
-    else:
+    old = getattr(element, field)
+    if isinstance(old, (str, int, float)):
         setattr(element, field, value)
+    else:  # repeated
+        del old[:]
+        old.extend(value if isinstance(value, list) else [value])
     element.set_value = True
+
+
+def _in_address(element: Any) -> list[str]:
+    """A widget's value as Streamlit writes it into an address."""
+    there = [name for name in FIELDS if name in element.DESCRIPTOR.fields_by_name]
+    value = getattr(element, next((name for name in there if getattr(element, name)), there[-1]))
+    values = [value] if isinstance(value, (str, int, float)) else list(value)
+    return [str(v).lower() if isinstance(v, bool) else f"{v:.12g}" if isinstance(v, float) else str(v) for v in values]
 
 
 def begin(room: Room) -> Mirror:
@@ -136,7 +156,7 @@ def begin(room: Room) -> Mirror:
         plain(message)
         mirror.take(message)
 
-    context.enqueue = enqueue  # type: ignore[method-assign]
+    context.__dict__["enqueue"] = enqueue  # before the method of its class
     return mirror
 
 

@@ -116,7 +116,8 @@ class _Follower:
     async def show(self) -> None:
         """Sends what is new, again and again."""
         room: Room | None = None
-        told, full, end = "", "", _nothing
+        end: Callable[[], object] = _nothing
+        told = full = ""
         try:
             while True:
                 with suppress(TimeoutError):
@@ -134,7 +135,7 @@ class _Follower:
         finally:
             end()
 
-    def _enter(self, room: Room | None) -> tuple[Callable[[], None], str]:
+    def _enter(self, room: Room | None) -> tuple[Callable[[], object], str]:
         if room is not None:
             try:
                 return room.subscribe(lambda: self._loop.call_soon_threadsafe(self._news.set)), ""

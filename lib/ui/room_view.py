@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import segno
 import streamlit as st
@@ -47,8 +47,8 @@ def finish(reflection: mirror.Mirror | None, path: str) -> None:
     """Ends a run of the script: what it has drawn is shown in the room. The last that is drawn on a page."""
     code = st.query_params.get("room", "").strip().upper()[:8]
     if reflection is not None:
-        settings = {name: value for name, value in st.query_params.to_dict().items() if name not in HIDDEN}
-        reflection.show(path or "home", path + (f"?{urlencode(settings)}" if settings else ""))
+        query = {name: st.query_params.get_all(name) for name in st.query_params if name not in HIDDEN}
+        reflection.show(path or "home", path, query)
         with reflection.private():
             _desk(path)
     elif _secret():

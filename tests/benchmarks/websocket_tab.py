@@ -184,7 +184,10 @@ class Tab:
         kind = element.WhichOneof("type")
         if kind == "html" and 'class="stats"' in element.html.body:
             self._take_stats(element.html.body)
-        elif kind == "bidi_component" and (token := json.loads(element.bidi_component.json)["token"]) != self._token:
+        elif (
+            kind == "bidi_component"
+            and (token := json.loads(element.bidi_component.json).get("token", "")) != self._token
+        ):
             self._token = token
             if self._live is not None:
                 self._live.cancel()
