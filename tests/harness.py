@@ -104,17 +104,19 @@ def busy_s() -> float:
 
 
 @contextmanager
-def serve(*options: str, script: str = "dashboard.py", base: str = "") -> Iterator[Server]:
+def serve(*options: str, script: str = "dashboard.py", base: str = "", port: int = 0) -> Iterator[Server]:
     """Starts the app as the README does, waits until it answers, and ends it at the end of the `with` block.
 
     Args:
         options: further options of `streamlit run`. What a visitor's server spends, none may save.
         script: another app, by its path from the root of the repository.
         base: path below which the app is served, such as `/lessons`.
+        port: where it listens; by default where nobody does.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "streamlit", "run", script,
         "--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}",

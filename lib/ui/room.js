@@ -36,6 +36,9 @@ class RoomPart {
     document.body.classList.toggle("follows", data.role === "student");
     if (data.role === "desk") {
       this.gone = data.gone;
+      // What was pressed while Streamlit's own connection was down has not arrived.
+      if (data.gone && this.wanted) trigger(this.wanted, true);
+      this.wanted = undefined;
       if (!data.gone && this.secret !== data.secret) {
         this.secret = data.secret;
         if (this.remember("roomShown") !== data.code) this.view = "code";
@@ -224,7 +227,10 @@ class RoomPart {
     else if (does === "offer") this.say({ do: "offer", number: Number(number) });
     else if (["reveal", "again", "run", "done"].includes(does)) this.say({ do: does });
     else if (does === "ended" && !this.gone && !confirm("End the lecture for everybody?")) return;
-    else this.trigger({ opened: "opened", ended: "ended", stay: "stayed" }[does], true);
+    else {
+      this.wanted = { opened: "opened", ended: "ended", stay: "stayed" }[does];
+      this.trigger(this.wanted, true);
+    }
     this.draw();
   }
 
