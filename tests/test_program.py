@@ -10,7 +10,7 @@ from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of, trai
 
 from lib.lessons.training.routine import Training
 from lib.live.devices import devices
-from lib.live.program import compute_chunk, request_program, shapes_of, start_state, steps_key
+from lib.live.program import compute_chunk, request_program, request_start_picture, shapes_of, start_state, steps_key
 from lib.measure import compile_log
 from lib.routines.datasets import load
 from lib.routines.networks import Network
@@ -38,6 +38,12 @@ def test_a_chunk_equals_an_explicit_loop(engine):
     np.testing.assert_allclose(done.metrics["each"], path[:-1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(done.state.params["b"], path[-1], rtol=1e-5, atol=1e-6)
     assert int(done.state.step) == 50
+
+
+def test_the_picture_of_the_start_is_that_of_the_first_state_and_needs_no_steps(engine):
+    picture = request_start_picture(engine, Mean(8), DATA, CPU, 3).result(60)
+    np.testing.assert_array_equal(picture["b"], jax.random.normal(jax.random.key(3), (3,)))
+    assert not engine.programs.has(steps_key(Mean(8), DATA, CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "momentum", "Adam"])

@@ -62,6 +62,8 @@ def open_stage(page: Page, url: str) -> None:
 def test_a_lesson_opens_complete_on_one_small_screen(app: str, small_page: Page, path: str) -> None:
     page = small_page
     open_stage(page, f"{app}/{path}")
+    if path != "compilation":  # it shows what has been compiled
+        page.locator(".live .chart:not(.empty) canvas").first.wait_for()  # the start is drawn before Run is pressed
     run(page)
     expect(page.locator(".live .chart[aria-label^='Time per step']")).to_have_count(1)
     assert page.locator(".live .chart canvas").count() >= 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
@@ -165,19 +165,58 @@ def request_program(
 ) -> None:
     """Has a problem compiled for the shapes of its data, or finds what somebody had compiled before.
 
-    The parts compile side by side, and a problem of the same lineage takes over its start and its picture.
+    The parts compile side by side.
 
     Args:
         done: is called with a future of the `Program`, from any thread.
     """
     problem = without_data(problem)  # what is kept holds no visitor's data
+    steps = engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device)
+
+    def all_there() -> None:
+        program: Future = Future()
+        try:
+            program.set_result(Program(device, start.result(), steps.result(), observe.result()))
+        except Exception as error:
+            program.set_exception(error)
+        done(program)
+
+    start, observe = _request_ends(engine, problem, data, device)
+    _when_done((steps, start, observe), all_there)
+
+
+def request_start_picture(engine: Engine, problem: Problem, data: Any, device: jax.Device, seed: int) -> Future:
+    """A future of the picture of the state before the first step, by programs that every run of the problem needs."""
+    picture: Future = Future()
+    start, observe = _request_ends(engine, without_data(problem), data, device)
+
+    def draw() -> Any:
+        there = jax.device_put(data, device)
+        state = start.result()(jax.device_put(np.uint32(seed), device), there)
+        return jax.tree.map(np.asarray, observe.result()(state, there).picture)
+
+    def hand_over(drawn: Future) -> None:
+        if drawn.cancelled() or drawn.exception():
+            picture.set_exception(drawn.exception() if not drawn.cancelled() else RuntimeError("the engine is closed"))
+        else:
+            picture.set_result(drawn.result())
+
+    _when_done((start, observe), lambda: engine.submit(device, draw).add_done_callback(hand_over))
+    return picture
+
+
+def _request_ends(engine: Engine, problem: Problem, data: Any, device: jax.Device) -> tuple[Future, Future]:
+    """The programs before and after the steps, which a problem of the same lineage shares."""
     where = (type(problem), shapes_of(data), device)
-    parts = [
-        engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device),
+    return (
         engine.programs.get(("start", problem.lineage, where), _compile_start, problem, data, device),
         engine.programs.get(("observe", problem.lineage, where), _compile_observe, problem, data, device),
-    ]
-    missing = len(parts)
+    )
+
+
+def _when_done(futures: Sequence[Future], call: Callable[[], Any]) -> None:
+    """Calls when all are done, from the thread of the last."""
+    missing = len(futures)
     lock = threading.Lock()
 
     def one_more(_: Future) -> None:
@@ -186,16 +225,10 @@ def request_program(
             missing -= 1
             if missing:
                 return
-        program: Future = Future()
-        try:
-            steps, start, observe = (part.result() for part in parts)
-            program.set_result(Program(device, start, steps, observe))
-        except Exception as error:
-            program.set_exception(error)
-        done(program)
+        call()
 
-    for part in parts:
-        part.add_done_callback(one_more)
+    for future in futures:
+        future.add_done_callback(one_more)
 
 
 def start_state(program: Program, seed: int, data: Any) -> TrainState:

@@ -107,6 +107,8 @@ class Chart {
   async show({ spec: key, data }, spec, theme, file) {
     // A chart that is laid out without data knows nothing of its axes: once there are some it is laid out anew.
     for (const name in data) key += data[name].length ? name : "";
+    const empty = !Object.keys(data).some((name) => name !== "span" && data[name].length);  // an axis is no data
+    this.element.classList.toggle("empty", empty);
     const font = this.live.font();
     key += font;
     this.spec = spec;
@@ -117,6 +119,7 @@ class Chart {
       this.width = this.element.clientWidth;
       this.height = this.live.height(spec);
       const config = merged(merged(JSON.parse(theme), spec.config ?? {}), sizes(font));
+      if (empty) Object.assign(config.axis, { labels: false, ticks: false, grid: false });  // they would be of nothing
       const whole = { ...scaled(spec, font / BASE), width: this.width || 600, height: this.height, datasets: data, config,
         autosize: { type: "fit", contains: "padding", resize: true } };
       this.view?.finalize();
@@ -205,7 +208,7 @@ class Live {
     const stacked = this.items.children.length > 1 && !this.stands();
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     // Below are the names of the panels, and what was compiled; while presenting, only what has to be said.
-    const below = this.presenting ? 4.6 * rem + this.notes.offsetHeight : (stacked ? 0.5 : 6) * rem;
+    const below = this.presenting ? 4.6 * rem + this.notes.offsetHeight : (stacked ? 0.5 : 7.2) * rem;
     const words = stacked ? 0 : [...this.items.querySelectorAll(":scope > .text")].reduce((sum, row) => sum + row.offsetHeight, 0);
     const left = Math.floor(innerHeight - top - below - words);
     if (stacked) return Math.max(190, Math.min(left, 0.8 * this.items.clientWidth));

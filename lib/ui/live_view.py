@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
 from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -15,6 +17,7 @@ from lib.live.devices import CPUS
 from lib.live.engine import default_engine
 from lib.live.feed import Feed, default_feeds
 from lib.live.measurement import Measurement, default_measurements
+from lib.live.program import request_start_picture
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.measure.timing import duration
 from lib.routines.problem import Problem, ProblemError
@@ -104,13 +107,18 @@ def live(
                 f":material/warning: A learning rate of {controls.learning_rate:g} is far {side} what suits this lesson, "
                 f"{suits[0]:g} to {suits[1]:g}."
             )
+    spec = Spec(problem, controls.device, controls.seed)
     try:
-        run.configure(Spec(problem, controls.device, controls.seed), controls.learning_rate, PACES[chosen_pace])
+        run.configure(spec, controls.learning_rate, PACES[chosen_pace])
     except ProblemError as error:
         st.error(str(error))
         raise frame.PageEnd from None
 
+    start = _start_picture(name, spec)
+
     def frame_of(snapshot: Snapshot) -> frames.LiveFrame:
+        if snapshot.picture is None and start.done() and not start.exception():
+            snapshot = snapshot._replace(picture=start.result())
         charted = stand_in(snapshot)
         records = compared.records if compared is not None else []
         times = charts.step_times(charted, lines_of(records), width=0.5 if on_stage else 1.0)
@@ -124,6 +132,7 @@ def live(
             def show(*_: object) -> None:
                 feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
 
+            start.add_done_callback(lambda _: feed.changed())
             if compared is None:
                 show()
             else:
@@ -133,8 +142,18 @@ def live(
             )
             push.show(feed, f"{name}_live", settings, fills=on_stage, presenting=stage.presenting())
         else:
-            _draw_here(run, frame_of)
+            _draw_here(run, frame_of, start)
     return run
+
+
+def _start_picture(name: str, spec: Spec) -> Future:
+    """What a run shows before its first step."""
+    key = f"_start_{name}"
+    asked: tuple[Any, Future] | None = st.session_state.get(key)
+    if asked is None or asked[0] != spec.identity:
+        picture = request_start_picture(default_engine(), spec.problem, spec.data, spec.device, spec.seed)
+        asked = st.session_state[key] = (spec.identity, picture)
+    return asked[1]
 
 
 def _buttons(name: str, run: LiveRun, stop_at: int | None) -> None:
@@ -202,7 +221,7 @@ def _worth(compared: Measurement | None) -> list[charts.Text]:
     return [charts.Text(break_even(compared.records), "info")]
 
 
-def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -> None:
+def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame], start: Future) -> None:
     """Has the script itself draw frame after frame, where none can be pushed."""
     newest, seen = run.look(), 0
 
@@ -211,7 +230,9 @@ def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame]) -
         tick = int(time.monotonic() / _tick_s(newest.audience))
         if newest.active and tick != seen:
             newest, seen = run.look(), tick
-        return waiting.Look(seen if newest.active else "at rest", not newest.active)
+        if newest.active:
+            return waiting.Look(seen, False)
+        return waiting.Look(("at rest", start.done()), start.done())
 
     def show(_: object) -> None:
         shown = frame_of(newest)
@@ -255,8 +276,11 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
         ]
     elif snapshot.message:
         notes.append(charts.Text(snapshot.message, "warning" if snapshot.status is Status.DIVERGED else "info"))
+    if snapshot.status is Status.COMPILING:
+        text = f"Compiling a step for batch size {snapshot.batch_size} on {snapshot.device}: trace, lower, compile."
+        return [*notes, charts.Text(text)]
     if not snapshot.compilations:
-        text = "Nothing compiled yet. The first Run compiles, and starts slowly; the program is then there for all."
+        text = "No step compiled yet. The first Run compiles it, and starts slowly; the program is then there for all."
         return [*notes, charts.Text(text)]
     last = snapshot.compilations[-1]
     phases = last.program.steps.phases
@@ -266,17 +290,15 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
     how = "found compiled by an earlier run; then it took" if last.shared else "compiled:"
     rates = sum(text.startswith("learning rate") for _, text in snapshot.events)
     times = "time" if rates == 1 else "times"
-    notes.append(
-        charts.Text(
-            f"Programs of this run: **{len(snapshot.compilations)}**. The last, for batch size "
-            f"{snapshot.batch_size} on {snapshot.device}, {how} {split}. "
-            f"Learning rate changed {rates} {times} on the way: **0** compilations."
-        )
+    text = (
+        f"Programs of this run: **{len(snapshot.compilations)}**. The last, for batch size "
+        f"{snapshot.batch_size} on {snapshot.device}, {how} {split}. "
+        f"Learning rate changed {rates} {times} on the way: **0** compilations."
     )
-    if len(snapshot.compilations) > 1:
-        why = [line for compilation in snapshot.compilations for line in _why(compilation)]
-        notes.append(charts.Text("\n".join(["Why it compiled again", *why]), "folded"))
-    return notes
+    if len(snapshot.compilations) == 1:
+        return [*notes, charts.Text(text)]
+    why = [line for compilation in snapshot.compilations for line in _why(compilation)]
+    return [*notes, charts.Text("\n".join([f"{text} **Why it compiled again**", *why]), "folded")]
 
 
 def _why(compilation: Compilation) -> list[str]:

@@ -86,11 +86,13 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .3rem; }
 .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
+.live .chart.empty::after { content: "Press Run"; position: absolute; inset: 45% 0 auto 12%; text-align: center; opacity: .85; }
 .live .text { flex: 1 0 100%; order: 1; }
 .live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .75;
   cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
 .live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }
-.live .caption, .live details { font-size: .9rem; opacity: .9; }
+.live .caption, .live details { font-size: .9rem; line-height: 1.4; opacity: .9; }
+.live .notes { min-height: 2.55rem; }  /* two lines: what follows stays where it is */
 .live .warning, .live .error, .live .info { padding: .5rem .9rem; border-radius: .5rem; margin: .3rem 0; }
 .live .warning { background: rgba(230, 159, 0, .18); }
 .live .error { background: rgba(213, 94, 0, .18); }
@@ -136,7 +138,7 @@ _PRESENTING = """
 code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats { grid-template-columns: repeat(auto-fill, minmax(6.6rem, 1fr)); }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
-.live .notes .caption, .live .notes details, .live .chart button { display: none; }
+.live .notes { min-height: 0; } .live .notes .caption, .live .notes details, .live .chart button { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
 .st-key-stage_buttons [class*="_compare"] [data-testid="stMarkdownContainer"] { display: none; }
 .st-key-seed { flex-basis: 6rem !important; width: 6rem !important; }

@@ -176,17 +176,16 @@ def _network_spec(title: str, shape: Network, names: tuple[str, ...], labels: tu
             domain=[0, 127.5, 255], range=[NEGATIVE, "#FFFFFF", POSITIVE], interpolate="rgb"), legend=None))
     )  # fmt: skip
     surface = _cells(len(labels), x, y)
+    # The same for both, so that they are one legend, of shapes in their colours.
+    legend = alt.Legend(title=names[2], titleOrient="left", titlePadding=12)
     points = (
         alt.Chart(charts.named("points"))
         .transform_calculate(x=f"{SURFACE} + datum.px / 255", y="datum.py / 255")
         .mark_point(size=30, filled=True, opacity=1, stroke="black", strokeWidth=0.7)
         .encode(
             x, y,
-            alt.Fill(
-                "label:N", scale=alt.Scale(domain=list(labels), range=_palette(len(labels))),
-                legend=alt.Legend(title=names[2], titleOrient="left", titlePadding=12),
-            ),
-            alt.Shape("label:N", scale=alt.Scale(domain=list(labels)), legend=None),
+            alt.Fill("label:N", scale=alt.Scale(domain=list(labels), range=_palette(len(labels))), legend=legend),
+            alt.Shape("label:N", scale=alt.Scale(domain=list(labels)), legend=legend),
         )
     )  # fmt: skip
     heads = [_size(size, "inputs" if i == 0 else "units") for i, size in enumerate(shape.sizes[:-1])]
@@ -200,7 +199,9 @@ def _network_spec(title: str, shape: Network, names: tuple[str, ...], labels: tu
         .encode(x, y, alt.Text("text:N"))
     )
     whole = alt.layer(weights, boxes, tiles, surface, points, words, beside)
-    return charts.build(whole.resolve_scale(color="independent", fill="independent"), HEIGHT, title)
+    return charts.build(
+        whole.resolve_scale(color="independent", fill="independent", shape="independent"), HEIGHT, title
+    )
 
 
 def _size(size: int, of: str) -> str:
