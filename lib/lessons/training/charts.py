@@ -205,7 +205,7 @@ def _network_spec(title: str, shape: Network, names: tuple[str, ...], labels: tu
 
 
 def _size(size: int, of: str) -> str:
-    return f"{size} {of if size > 1 else of[:-1]}" if size <= UNITS else f"{UNITS} of {size} {of}"
+    return f"{size} {of if size > 1 else of[:-1]}" if size <= UNITS else f"{UNITS} of {size}"
 
 
 def _cells(classes: int, x: alt.X, y: alt.Y) -> alt.Chart:
