@@ -50,6 +50,7 @@ class Lecturer(Tab):
         super().__init__(url, page, query)
         self._url, self._teaches = url, teaches
         self._pages: dict[str, str] = {}
+        self._titles: dict[str, str] = {}
         self._desk: websockets.ClientConnection | None = None
         self._desk_reader: asyncio.Task[None] | None = None
         self.secret = self.code = ""
@@ -79,6 +80,10 @@ class Lecturer(Tab):
         self._page_hash = self._pages[page]
         await self._run()
 
+    def title(self, page: str) -> str:
+        """What the navigation calls a lesson."""
+        return self._titles[page]
+
     async def say(self, **command: Any) -> None:
         """What the buttons of the question say."""
         assert self._desk is not None
@@ -99,6 +104,7 @@ class Lecturer(Tab):
     def _take(self, message: ForwardMsg) -> None:
         if message.WhichOneof("type") == "navigation":
             self._pages = {page.url_pathname: page.page_script_hash for page in message.navigation.app_pages}
+            self._titles = {page.url_pathname: page.page_name for page in message.navigation.app_pages}
         super()._take(message)
 
     def _take_delta(self, delta: Message) -> None:
@@ -127,6 +133,7 @@ class Follower:
         ages_s: of each frame with a new step in it: seconds from that step until the frame was here.
         watched: bytes to wait for.
         seen_at: when a message had them in it.
+        complete_at: when the last page was complete.
     """
 
     def __init__(self, url: str, code: str, reads: bool = True) -> None:
@@ -142,7 +149,7 @@ class Follower:
         self.frames = self.steps = 0
         self.ages_s: list[float] = []
         self.watched = b""
-        self.seen_at = 0.0
+        self.seen_at = self.complete_at = 0.0
 
     async def __aenter__(self) -> Follower:
         self._socket = await connect(
@@ -185,6 +192,8 @@ class Follower:
             assert isinstance(data, bytes)
             if self.watched and self.watched in data:
                 self.seen_at = self.seen_at or time.time()
+            if len(data) < 60 and ForwardMsg.FromString(data).WhichOneof("type") == "script_finished":
+                self.complete_at = time.time()
             if self._reads:
                 self.received.append(data)
                 self._take(ForwardMsg.FromString(data))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import jax
 import segno
 import streamlit as st
 
-from lib.live.room import Offer, Room, RoomError, code_of, default_rooms
+from lib.live.ballots import offer_of
+from lib.live.room import Room, RoomError, code_of, default_rooms
+from lib.measure.questions import Question
 from lib.ui import mirror, push, room_routes
+from lib.ui.settings import visitor
 
 HIDDEN = ("teach", "left", "room", "present", "embed", "embed_options")
 """What of the lecturer's address is not a setting of his page."""
@@ -40,6 +44,7 @@ def begin() -> mirror.Mirror | None:
         mirror.end()
         return None
     room.touch()
+    room.offers = ()
     return mirror.begin(room)
 
 
@@ -60,11 +65,11 @@ def finish(reflection: mirror.Mirror | None, path: str) -> None:
         _component()(key="room_left", data={"role": "left", "code": left[:8]}, on_stayed_change=_stay)
 
 
-def offer(offers: Sequence[Offer]) -> None:
+def offer(questions: Sequence[Question], settings: Mapping[str, Any], device: jax.Device) -> None:
     """The questions of the page, with its settings, for the lecturer to put to the room."""
     room = taught()
     if room is not None:
-        room.offers = tuple(offers)
+        room.offers = [offer_of(question, settings, device, visitor()) for question in questions]
 
 
 def kept() -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "peers": ("peers", ()),
     "tabs-30": ("tabs", (30,)),
     "tabs-100": ("tabs", (100,)),
+    "room": ("room", (300,)),
     "second": ("second", ()),
     "widgets": ("widgets", ()),
     "start": ("start", ()),
