@@ -49,6 +49,7 @@ class Mirror:
         self._messages: dict[Place, ForwardMsg] = {}
         self._shown = False
         self._private = False
+        self._closed: set[Place] = set()
         self.settings: dict[str, list[str]] = {}
 
     def take(self, message: ForwardMsg) -> None:
@@ -56,6 +57,10 @@ class Mirror:
         path = tuple(message.metadata.delta_path)
         if self._private or message.WhichOneof("type") != "delta" or path[0] not in (MAIN, EVENT):
             return
+        if any(path[:depth] in self._closed for depth in range(1, len(path))):
+            return
+        if message.delta.WhichOneof("type") == "add_block" and message.delta.add_block.HasField("popover"):
+            self._closed.add(path)  # it is closed for those who look on, and what is in it need not be sent
         copy = ForwardMsg()
         copy.CopyFrom(message)
         if path[0] == MAIN:  # its first place is the overlay's

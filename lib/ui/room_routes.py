@@ -26,6 +26,8 @@ PERIOD_S = 0.2
 """At least so much is between two news for one follower."""
 LOOK_S = 1.0
 """So often it is looked whether a room has opened, or its lecturer is away."""
+TURN = 6
+"""Messages that one follower is sent before it is another's turn."""
 MAX_SAID = 1 << 16
 """Bytes of what a follower's browser may say at a time; what is longer is not read."""
 MAX_BODY = 1024
@@ -159,15 +161,17 @@ class _Follower:
             await self._send(mirror.layout())
         if whole or text != told:
             await self._send(_overlay(text))
-        for message in messages:
+        for number, message in enumerate(messages):
             await self._send(message)
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)  # the lecturer's own frames come between
         if whole:
             await self._send(mirror.ending())
+            await asyncio.sleep(0)
         return text
 
     async def _send(self, message: bytes) -> None:
-        await self._socket.send_bytes(message)
-        await asyncio.sleep(0)  # the lecturer's own frames come between
+        await self._socket.send({"type": "websocket.send", "bytes": message})
 
 
 async def _follow(socket: Any) -> None:
