@@ -122,6 +122,7 @@ class Kept(NamedTuple):
 
 SESSION: dict[str, Kept] = {
     "_feed_{}": Kept("", "the `Feed` of a live run, and with it the run"),
+    "_start_{}": Kept("", "what a run is, and the picture of its state before the first step, on its way"),
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
