@@ -9,9 +9,10 @@ import pytest
 from support import Mean, eventually
 
 from lib.live import measurement as module
+from lib.live import worker
 from lib.live.devices import devices
 from lib.live.measurement import FRESH_S, MAX_KEPT, Measurements
-from lib.live.run import LEASE_S, LiveRun, Spec
+from lib.live.run import LEASE_S, Spec
 from lib.measure.timing import PAUSE, once
 
 CPU = devices()["cpu:0"]
@@ -132,7 +133,7 @@ def test_a_slice_ends_at_the_first_pause_after_its_time(monkeypatch):
 def test_slices_alternate_with_the_chunks_of_a_run(manual_line, manual_engine, executor, make_run, clock, monkeypatch):
     kinds = []
     monkeypatch.setattr(module.Measurement, "take_slice", noted(kinds, "slice", module.Measurement.take_slice))
-    monkeypatch.setattr(LiveRun, "_chunk", staticmethod(noted(kinds, "chunk", LiveRun._chunk)))
+    monkeypatch.setattr(worker, "take_chunk", noted(kinds, "chunk", worker.take_chunk))
     run = make_run(manual_engine, clock=clock)
     run.configure(Spec(Mean(8), CPU, 0), 0.1)
     run.run()
@@ -166,7 +167,7 @@ class Recording(ThreadPoolExecutor):
             try:
                 return fun(*args, **kwargs)
             finally:
-                self.notes.append((begin, time.perf_counter(), "chunk" if fun is LiveRun._chunk else "record"))
+                self.notes.append((begin, time.perf_counter(), "chunk" if fun is worker.take_chunk else "record"))
 
         return super().submit(noted)
 

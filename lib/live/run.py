@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from lib.live.engine import Engine
 from lib.live.pace import Pace
-from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
+from lib.live.program import Chunk, Program
 from lib.live.recorder import Recorder, StepTimes
+from lib.live.worker import LocalWorker, Opened, Spec
 from lib.routines.mistakes import without_paths
-from lib.routines.problem import Problem, TrainState, check_hashable
+from lib.routines.problem import check_hashable
 
 LEASE_S = 8.0
 """A run goes on for so long after the last look at it."""
@@ -40,45 +38,6 @@ class Status(Enum):
     FINISHED = "reached its last step"
     DIVERGED = "diverged"
     FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to run. Two specs of equal `lineage` go on from each other's state."""
-
-    problem: Problem
-    device: jax.Device
-    seed: int
-
-    @cached_property
-    def data(self) -> Any:
-        """What it runs on, a pytree of NumPy arrays."""
-        return self.problem.data(self.seed)
-
-    @cached_property
-    def digest(self) -> bytes:
-        """Tells data apart by their bytes, shapes and dtypes."""
-        leaves, structure = jax.tree.flatten(self.data)
-        digest = hashlib.blake2b(str(structure).encode(), digest_size=16)
-        for leaf in map(np.asarray, leaves):
-            digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-            digest.update(np.ascontiguousarray(leaf))
-        return digest.digest()
-
-    @cached_property
-    def placed_data(self) -> Any:
-        """The data on the device."""
-        return jax.device_put(self.data, self.device)
-
-    @property
-    def lineage(self) -> Any:
-        """What a state depends on."""
-        return self.problem.lineage, self.seed, self.digest
-
-    @property
-    def identity(self) -> Any:
-        """Everything that tells one from another."""
-        return self.problem, self.device, self.seed, self.digest
 
 
 class Compilation(NamedTuple):
@@ -154,7 +113,7 @@ class GoodPoint(NamedTuple):
         learning_rate: of the step that led there.
     """
 
-    state: TrainState
+    state: Any
     record: Recorder
     learning_rate: float | None
 
@@ -171,6 +130,7 @@ class LiveRun:
     def __init__(self, engine: Engine, clock: Any = time.monotonic) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._engine = engine
+        self._worker = LocalWorker(engine)
         self._clock = clock
         self._lock = threading.RLock()
         self._spec: Spec | None = None
@@ -181,15 +141,14 @@ class LiveRun:
         self._clear()
 
     def _clear(self) -> None:
-        """Before the first step. Whatever is being computed for the run as it was is ignored when it comes."""
-        self._generation += 1
-        self._busy = False
+        """Before the first step."""
+        self._ignore_asked()
         self._recorder = Recorder()
         self._pace.restart()
-        self._program: Program | None = None
+        self._opened: Opened | None = None
         self._compiling_since: float | None = None
         self._change = ""
-        self._state: TrainState | None = None
+        self._state: Any = None  # what the worker has of it, None at the start
         self._good: GoodPoint | None = None
         self._first_loss = self._lowest_loss = float("inf")
         self._target = 0
@@ -205,6 +164,13 @@ class LiveRun:
         self._taken_rate: float | None = None
         self._compilations: deque[Compilation] = deque(maxlen=20)
         self._events: deque[tuple[int, str]] = deque(maxlen=20)
+
+    def _ignore_asked(self) -> None:
+        """Whatever is being computed for the run as it was is ignored when it comes."""
+        self._generation += 1
+        self._asked = 0  # pieces of work that are on their way, a compilation or chunks
+        self._asked_steps = 0
+        self._asked_state: Any = None  # after the last of them
 
     # What the page says.
 
@@ -235,7 +201,7 @@ class LiveRun:
                     self._go(target, at_target)
             else:
                 self._change = _difference(before, spec)
-                self._program = None
+                self._opened = None
                 if goes_on:
                     self._advance()
 
@@ -287,8 +253,7 @@ class LiveRun:
             if good is None:
                 self._clear()
                 return
-            self._generation += 1
-            self._busy = False
+            self._ignore_asked()
             self._compiling_since = None
             self._target = self._due = 0
             self._state, self._last_rate, self._taken_rate = good.state, good.learning_rate, good.learning_rate
@@ -321,12 +286,12 @@ class LiveRun:
     @property
     def active(self) -> bool:
         """Whether it changes by itself."""
-        return self._status in (Status.RUNNING, Status.COMPILING) or self._busy
+        return self._status in (Status.RUNNING, Status.COMPILING) or self._asked > 0
 
     @property
     def moving(self) -> bool:
         """Whether its next steps are on their way."""
-        return self._status is Status.RUNNING and self._busy
+        return self._status is Status.RUNNING and self._asked > 0
 
     def look(self) -> Snapshot:
         """The run as it is. Looking keeps it going."""
@@ -357,21 +322,23 @@ class LiveRun:
     # What the engine does.
 
     def _advance(self, looked: bool = False) -> None:
-        """Submits the next piece of work, unless one is under way or none is wanted. Holds the lock.
+        """Asks for the next piece of work, unless as many are under way as the worker takes, or none is wanted. Holds the
+        lock.
 
         A run with a pace goes on at looks alone: else it would take its steps one by one, as each falls due.
         """
-        if self._busy or self._spec is None:
+        opened = self._opened
+        if self._spec is None or (self._asked and (opened is None or self._asked >= opened.worker.ahead)):
             return
         if self._status not in (Status.RUNNING, Status.COMPILING):
-            if (
-                self._program is not None
-                and self._state is not None
-                and self._recorder.picture_step != self._recorder.step
-            ):
-                self._submit(0, want_picture=True)  # the run has come to rest: show it as it is
+            shown = self._recorder.picture_step == self._recorder.step
+            if opened is not None and self._state is not None and not self._asked and not shown:
+                self._submit(opened, 0, want_picture=True)  # the run has come to rest: show it as it is
             return
-        left = self._target - self._recorder.step
+        step = self._recorder.step + self._asked_steps
+        left = self._target - step
+        if left <= 0 and self._asked:
+            return
         if left <= 0:
             self._status = self._at_target
             self._advance()
@@ -379,13 +346,12 @@ class LiveRun:
         now = self._clock()
         if now > self._lease:
             return  # nobody looks; the next look goes on
-        if self._program is None:
+        if opened is None:
             self._compile()
             return
         self._status = Status.RUNNING
-        step = self._recorder.step
-        load = self._engine.load(self._spec.device)
-        count = min(self._pace.steps(now, step, load), self._program.steps.capacity, left)
+        load = opened.worker.load(opened.spec.device)
+        count = min(self._pace.steps(now, step, load), opened.program.steps.capacity, left)
         if self._pace.limit is not None:
             self._due = step + count if looked else self._due
             count = min(count, self._due - step)
@@ -393,35 +359,38 @@ class LiveRun:
             # first looks are taken in parts.
             close = 1 + step // 4
             if self._recorder.latest_observed and count > close:
-                self._submit(close, want_picture=True)
+                self._submit(opened, close, want_picture=True)
                 return
         if count > 0:
             want_picture, self._want_picture = self._want_picture, False
-            self._submit(count, want_picture)
+            self._submit(opened, count, want_picture)
 
-    def _submit(self, count: int, want_picture: bool) -> None:
+    def _submit(self, opened: Opened, count: int, want_picture: bool) -> None:
         """Has a chunk computed, in its turn."""
-        assert self._spec is not None
-        spec, rate = self._spec, self._learning_rate
+        rate = self._learning_rate
         # What is computed already, or waits in the queue, goes by the settings as they were.
         if count and self._last_rate is not None and rate != self._last_rate:
-            self._events.append((self._recorder.step, f"learning rate {self._last_rate:g} → {rate:g}"))
+            self._events.append(
+                (self._recorder.step + self._asked_steps, f"learning rate {self._last_rate:g} → {rate:g}")
+            )
         self._last_rate = rate if count else self._last_rate
-        future = self._engine.submit(
-            spec.device, self._chunk, self._program, self._state, spec, rate, count, want_picture
-        )
-        self._busy = True
-        future.add_done_callback(self._handover(lambda chunk: self._took_chunk(chunk, spec, rate)))
+        state = self._asked_state if self._asked else self._state
+        self._asked_state, future = opened.worker.advance(opened, state, rate, count, want_picture)
+        self._asked += 1
+        self._asked_steps += count
+        future.add_done_callback(self._handover(lambda chunk: self._took_chunk(chunk, opened.spec, rate), count))
+        self._advance()
 
-    def _handover(self, take: Callable[[Any], None]) -> Callable[[Future], None]:
-        """What hands a result over under the lock, unless the run has been reset meanwhile."""
+    def _handover(self, take: Callable[[Any], None], count: int = 0) -> Callable[[Future], None]:
+        """What hands the result of `count` steps over under the lock, unless the run has been reset meanwhile."""
         generation = self._generation
 
         def done(future: Future) -> None:
             with self._lock:
                 if generation != self._generation:
                     return
-                self._busy = False
+                self._asked -= 1
+                self._asked_steps -= count
                 try:
                     take(future.result())
                     self._advance()
@@ -432,24 +401,24 @@ class LiveRun:
         return done
 
     def _fail(self, error: Exception) -> None:
+        self._ignore_asked()
         self._status = Status.FAILED
         self._target = 0
         self._compiling_since = None
-        self._program = None
+        self._opened = None
         text = without_paths(str(error)).strip() or type(error).__name__
         self._message = text if len(text) < 1500 else text[:1500] + " ..."
 
     def _compile(self) -> None:
         assert self._spec is not None
-        self._busy = True
+        self._asked = 1
         self._status = Status.COMPILING
         self._compiling_since = self._clock()
         spec = self._spec
-        shared = self._engine.programs.has(steps_key(spec.problem, spec.data, spec.device))
-        done = self._handover(lambda program: self._took_program(spec, program, shared))
-        request_program(self._engine, spec.problem, spec.data, spec.device, done)
+        opened = self._worker.open(spec)
+        opened.add_done_callback(self._handover(lambda opened: self._took_program(spec, opened)))
 
-    def _took_program(self, spec: Spec, program: Program, shared: bool) -> None:
+    def _took_program(self, spec: Spec, opened: Opened) -> None:
         assert self._compiling_since is not None
         waited_s = self._clock() - self._compiling_since
         self._compiling_since = None
@@ -457,19 +426,13 @@ class LiveRun:
             self._status = Status.RUNNING
         if self._spec is None or spec.identity != self._spec.identity:
             return  # the settings changed while it compiled; the next one is asked for
-        self._program = program
+        self._opened = opened
         if self._change:
             self._events.append((self._recorder.step, self._change))
-        self._compilations.append(Compilation(self._recorder.step, program, waited_s, shared, self._change))
+        self._compilations.append(
+            Compilation(self._recorder.step, opened.program, waited_s, opened.shared, self._change)
+        )
         self._pace.restart()
-
-    @staticmethod
-    def _chunk(
-        program: Program, state: TrainState | None, spec: Spec, learning_rate: float, count: int, want_picture: bool
-    ) -> Chunk:
-        if state is None:
-            state = start_state(program, spec.seed, spec.placed_data)
-        return compute_chunk(program, state, spec.placed_data, learning_rate, count, want_picture)
 
     def _keep_if_good(self, loss: float) -> None:
         """Keeps the present state, whose loss is known now, if it is one to go back to.
@@ -503,6 +466,7 @@ class LiveRun:
             self._recorder.take_picture(chunk.observed)
             self._picture_at = now
         if chunk.diverged:
+            self._ignore_asked()
             step = self._recorder.step
             self._target = 0
             self._status = Status.DIVERGED

@@ -1,0 +1,152 @@
+"""Who computes for a run: a worker opens it and takes it on chunk by chunk.
+
+Programs and states stay with the worker that made them. What a run holds of a state is for the worker alone to read:
+here, where threads of this process compute, it is the state itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from lib.live.engine import Engine
+from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
+from lib.routines.problem import Problem, TrainState
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to run. Two specs of equal `lineage` go on from each other's state.
+
+    Attributes:
+        sent: its data, where the problem has come without them.
+    """
+
+    problem: Problem
+    device: Any
+    seed: int
+    sent: Any = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def data(self) -> Any:
+        """What it runs on, a pytree of NumPy arrays."""
+        return self.problem.data(self.seed) if self.sent is None else self.sent
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Tells data apart by their bytes, shapes and dtypes."""
+        leaves, structure = jax.tree.flatten(self.data)
+        digest = hashlib.blake2b(str(structure).encode(), digest_size=16)
+        for leaf in map(np.asarray, leaves):
+            digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf))
+        return digest.digest()
+
+    @cached_property
+    def placed_data(self) -> Any:
+        """The data on the device."""
+        return jax.device_put(self.data, self.device)
+
+    @property
+    def lineage(self) -> Any:
+        """What a state depends on."""
+        return self.problem.lineage, self.seed, self.digest
+
+    @property
+    def identity(self) -> Any:
+        """Everything that tells one from another."""
+        return self.problem, self.device, self.seed, self.digest
+
+
+class Opened(NamedTuple):
+    """A run that a worker is ready to take on.
+
+    Attributes:
+        spec: with the device that it was given.
+        program: of a run elsewhere only what there is to tell of it, without its functions.
+        shared: whether it was compiled, or being compiled, when the run asked for it.
+    """
+
+    worker: Worker
+    spec: Spec
+    program: Program
+    shared: bool
+
+
+class Worker(Protocol):
+    """Where runs are computed. Every method returns at once.
+
+    Attributes:
+        ahead: so many chunks of a run may be asked for before the first of them is there.
+    """
+
+    ahead: int
+
+    def load(self, device: Any) -> int:
+        """How many turns are being taken or waited for on the processor of a device."""
+
+    def open(self, spec: Spec) -> Future:
+        """Has the programs of a run compiled, or finds them; of an `Opened`."""
+
+    def advance(
+        self, opened: Opened, state: Any, learning_rate: float, num_steps: int, want_picture: bool
+    ) -> tuple[Any, Future]:
+        """Has a chunk of steps computed, in its turn.
+
+        Args:
+            state: of an earlier chunk, also of another worker's, or None for the start.
+            num_steps: 0 for the picture alone.
+
+        Returns:
+            What the next chunk can be asked for with while this one is computed, None if that cannot be; and the future
+            of the `Chunk`.
+        """
+
+
+class LocalWorker:
+    """The threads of this process, behind the queues of its engine."""
+
+    ahead = 1
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def load(self, device: jax.Device) -> int:
+        """See `Worker`."""
+        return self._engine.load(device)
+
+    def open(self, spec: Spec) -> Future:
+        """See `Worker`."""
+        opened: Future = Future()
+        shared = self._engine.programs.has(steps_key(spec.problem, spec.data, spec.device))
+
+        def done(program: Future) -> None:
+            if (error := program.exception()) is not None:
+                opened.set_exception(error)
+            else:
+                opened.set_result(Opened(self, spec, program.result(), shared))
+
+        request_program(self._engine, spec.problem, spec.data, spec.device, done)
+        return opened
+
+    def advance(
+        self, opened: Opened, state: TrainState | None, learning_rate: float, num_steps: int, want_picture: bool
+    ) -> tuple[None, Future]:
+        """See `Worker`."""
+        args = opened.program, opened.spec, state, learning_rate, num_steps, want_picture
+        return None, self._engine.submit(opened.spec.device, take_chunk, *args)
+
+
+def take_chunk(
+    program: Program, spec: Spec, state: TrainState | None, learning_rate: float, num_steps: int, want_picture: bool
+) -> Chunk:
+    """The next chunk of a run, or its first."""
+    if state is None:
+        state = start_state(program, spec.seed, spec.placed_data)
+    return compute_chunk(program, state, spec.placed_data, learning_rate, num_steps, want_picture)
