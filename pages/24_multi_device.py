@@ -27,7 +27,7 @@ from lib.ui import frame, panels, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
-controls = frame.begin()
+controls = frame.begin().here()  # its arrays lie on several devices of this process
 device, batch_size = controls.device, controls.batch_size
 
 with stage.settings():

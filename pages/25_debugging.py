@@ -27,7 +27,7 @@ from lib.ui import charts, frame, panels, stage
 from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
 
-controls = frame.begin()
+controls = frame.begin().here()  # its steps call back into this process
 EVERY = {"never": 0, "every 100 steps": 100, "every 10 steps": 10, "every step": 1}
 
 with stage.settings():

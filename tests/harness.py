@@ -104,7 +104,9 @@ def busy_s() -> float:
 
 
 @contextmanager
-def serve(*options: str, script: str = "dashboard.py", base: str = "", port: int = 0) -> Iterator[Server]:
+def serve(
+    *options: str, script: str = "dashboard.py", base: str = "", port: int = 0, env: dict[str, str] | None = None
+) -> Iterator[Server]:
     """Starts the app as the README does, waits until it answers, and ends it at the end of the `with` block.
 
     Args:
@@ -112,11 +114,9 @@ def serve(*options: str, script: str = "dashboard.py", base: str = "", port: int
         script: another app, by its path from the root of the repository.
         base: path below which the app is served, such as `/lessons`.
         port: where it listens; by default where nobody does.
+        env: further variables of its environment.
     """
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    port = port or free_port()
     command = [
         sys.executable, "-m", "streamlit", "run", script,
         "--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}",
@@ -124,7 +124,8 @@ def serve(*options: str, script: str = "dashboard.py", base: str = "", port: int
     ]  # fmt: skip
     # A file: a pipe that nobody reads would fill up and stop the server.
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        environment = {**os.environ, **(env or {})}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             server = Server(process, f"http://127.0.0.1:{port}{base}", Path(log.name))
             server.wait_for_health()
@@ -135,6 +136,56 @@ def serve(*options: str, script: str = "dashboard.py", base: str = "", port: int
                 process.wait(10)
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Dask:
+    """A scheduler and worker processes on this machine, started as the README says.
+
+    Attributes:
+        workers: the processes by name.
+    """
+
+    def __init__(self) -> None:
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        self.workers: dict[str, subprocess.Popen] = {}
+        # Workers unpickle what tests define.
+        self._env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "tests"),
+            "DASK_DISTRIBUTED__WORKER__USE_FILE_LOCKING": "False",
+        }
+        self._scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", self.address.rpartition(":")[2])
+
+    def _start(self, role: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "dask", role, *options, "--no-dashboard"]
+        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, cwd=ROOT, env=self._env, **output)
+
+    def start_worker(self, name: str) -> None:
+        """Starts a worker process; it takes some seconds until it has joined."""
+        self.workers[name] = self._start(
+            "worker", self.address, "--no-nanny", "--nthreads", "1", "--name", name, "--host", "127.0.0.1"
+        )
+
+    def kill(self, name: str) -> None:
+        """Ends a worker process at once."""
+        process = self.workers.pop(name)
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """Ends everything."""
+        for name in list(self.workers):
+            self.kill(name)
+        self._scheduler.kill()
+        self._scheduler.wait()
 
 
 @contextmanager

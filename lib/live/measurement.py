@@ -8,11 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-
-import jax
+from typing import Any
 
 from lib.live.engine import Engine, default_engine
 from lib.live.run import LEASE_S
+from lib.live.worker import LocalWorker, place
 from lib.measure.timing import PAUSE, Record, Rows
 
 SLICE_S = 0.05
@@ -33,16 +33,22 @@ class Measurement:
         records: what has come in.
         error: one sentence, if it failed or was dropped.
         taken_at: seconds since the epoch when it was done, None before.
+        make: gives the rows; on a worker elsewhere, to which it is sent.
+        worker: who takes it.
+        ticket: what a worker elsewhere knows it by.
         begun, ended: by the line's clock, when it was asked for and when it was done.
     """
 
-    def __init__(self, key: Hashable, about: str, device: jax.Device, make: Callable[[], Rows], now: float) -> None:
+    def __init__(self, key: Hashable, about: str, device: Any, make: Callable[[], Rows], now: float) -> None:
         self.key = key
         self.about = about
         self.records: Records = []
         self.error = ""
         self.taken_at: float | None = None
         self.device = device
+        self.make = make
+        self.worker: Any = None
+        self.ticket: Any = None
         self.begun = now
         self.ended = now
         self.looks: dict[Hashable, float] = {}
@@ -85,15 +91,19 @@ class Measurements:
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
-        self._engine = engine
+        self._local = LocalWorker(engine)
         self._clock = clock
         self._lock = threading.RLock()
         self._line: list[Measurement] = []
         self._kept: OrderedDict[Hashable, Measurement] = OrderedDict()
         self._busy = False
 
+    def placed(self, device: Any) -> Any:
+        """The device itself, for one of which another may have to take the place."""
+        return place(device, self._local)[1]
+
     def ask(
-        self, visitor: Hashable, key: Hashable, device: jax.Device, make: Callable[[], Rows], about: str = ""
+        self, visitor: Hashable, key: Hashable, device: Any, make: Callable[[], Rows], about: str = ""
     ) -> Measurement:
         """Takes a place in the line, or shares that of whoever has asked for the same.
 
@@ -111,6 +121,7 @@ class Measurements:
             asked = next((other for other in self._line if other.key == key and other.wanted(now)), None)
             if asked is None:
                 asked = Measurement(key, about, device, make, now)
+                asked.worker = place(device, self._local)[0]
                 self._line.append(asked)
             asked.looks[visitor] = now
         self._go_on()
@@ -151,9 +162,7 @@ class Measurements:
             if not self._line:
                 return
             first, self._busy = self._line[0], True
-        self._engine.measure(first.device, first.take_slice).add_done_callback(
-            functools.partial(self._took_slice, first)
-        )
+        first.worker.measure(first).add_done_callback(functools.partial(self._took_slice, first))
 
     def _took_slice(self, measurement: Measurement, future: Future) -> None:
         with self._lock:

@@ -62,14 +62,16 @@ class Chunk(NamedTuple):
         elapsed_s: the steps alone, without the picture.
         observed: of the new state, or None.
         diverged: what stopped being finite at the step after these, or empty.
+        saved: the new state in NumPy, from a worker elsewhere and now and then.
     """
 
-    state: TrainState
+    state: Any
     num_steps: int
     metrics: dict[str, np.ndarray]
     elapsed_s: float
     observed: Observed | None
     diverged: str
+    saved: Any = None
 
 
 def shapes_of(tree: Any) -> tuple:

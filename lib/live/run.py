@@ -17,7 +17,7 @@ from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Program
 from lib.live.recorder import Recorder, StepTimes
-from lib.live.worker import LocalWorker, Opened, Spec
+from lib.live.worker import LocalWorker, Opened, Spec, WorkerLost, place
 from lib.routines.mistakes import without_paths
 from lib.routines.problem import check_hashable
 
@@ -26,6 +26,8 @@ LEASE_S = 8.0
 PICTURE_S = 0.4
 """At full speed a picture is at least so old before the next is drawn: its browser shares the processor."""
 UNLIMITED = 2**31 - 1
+MAX_MOVES = 2
+"""A run whose worker was lost goes on elsewhere so often, if no chunk comes in between."""
 
 
 class Status(Enum):
@@ -130,7 +132,7 @@ class LiveRun:
     def __init__(self, engine: Engine, clock: Any = time.monotonic) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._engine = engine
-        self._worker = LocalWorker(engine)
+        self._local = LocalWorker(engine)
         self._clock = clock
         self._lock = threading.RLock()
         self._spec: Spec | None = None
@@ -150,6 +152,8 @@ class LiveRun:
         self._change = ""
         self._state: Any = None  # what the worker has of it, None at the start
         self._good: GoodPoint | None = None
+        self._saved: GoodPoint | None = None  # to go on from if its worker is lost
+        self._moves = 0  # since the last chunk came
         self._first_loss = self._lowest_loss = float("inf")
         self._target = 0
         self._due = 0
@@ -253,20 +257,24 @@ class LiveRun:
             if good is None:
                 self._clear()
                 return
-            self._ignore_asked()
-            self._compiling_since = None
-            self._target = self._due = 0
-            self._state, self._last_rate, self._taken_rate = good.state, good.learning_rate, good.learning_rate
-            self._recorder = good.record.copy()
-            step = self._recorder.step
-            # The programs stay, and so do the settings that needed them: from here on they hold.
-            made = [one._replace(step=min(one.step, step)) for one in self._compilations]
-            changed = [(step, one.change) for one in made if one.change and one.step == step]
-            before = [event for event in self._events if event[0] < step]
-            self._compilations = deque(made, self._compilations.maxlen)
-            self._events = deque([*before, *changed], self._events.maxlen)
+            self._go_back_to(good)
+            self._target = 0
             self._status, self._message = Status.PAUSED, ""
             self._advance()  # show it as it is
+
+    def _go_back_to(self, point: GoodPoint) -> None:
+        self._ignore_asked()
+        self._compiling_since = None
+        self._due = 0
+        self._state, self._last_rate, self._taken_rate = point.state, point.learning_rate, point.learning_rate
+        self._recorder = point.record.copy()
+        step = self._recorder.step
+        # The programs stay, and so do the settings that needed them: from here on they hold.
+        made = [one._replace(step=min(one.step, step)) for one in self._compilations]
+        changed = [(step, one.change) for one in made if one.change and one.step == step]
+        before = [event for event in self._events if event[0] < step]
+        self._compilations = deque(made, self._compilations.maxlen)
+        self._events = deque([*before, *changed], self._events.maxlen)
 
     # What somebody who looks does.
 
@@ -309,7 +317,7 @@ class LiveRun:
                 computing_s=recorder.computing_s,
                 steps_per_s=self._pace.rate(now) if self._status is Status.RUNNING else 0.0,
                 ms_per_step=1e3 * (self._pace.step_s or 0.0), learning_rate=self._learning_rate,
-                batch_size=spec.problem.batch_size if spec else 0, device=str(spec.device) if spec else "",
+                batch_size=spec.problem.batch_size if spec else 0, device=self._device(),
                 coordinates=curves.coordinates, metrics=curves.metrics, lows=curves.lows, highs=curves.highs,
                 latest=recorder.latest, observed_coordinates=observed.coordinates, observed=observed.metrics,
                 latest_observed=recorder.latest_observed, step_ms=recorder.step_times(),
@@ -319,7 +327,12 @@ class LiveRun:
                 changed_at=self._changed_at,
             )  # fmt: skip
 
-    # What the engine does.
+    def _device(self) -> str:
+        """Where it computes, or would."""
+        spec = self._spec if self._opened is None else self._opened.spec
+        return "" if spec is None else str(spec.device)
+
+    # What the worker does.
 
     def _advance(self, looked: bool = False) -> None:
         """Asks for the next piece of work, unless as many are under way as the worker takes, or none is wanted. Holds the
@@ -392,7 +405,10 @@ class LiveRun:
                 self._asked -= 1
                 self._asked_steps -= count
                 try:
-                    take(future.result())
+                    try:
+                        take(future.result())
+                    except WorkerLost as lost:
+                        self._move(lost)
                     self._advance()
                 except Exception as error:  # whatever a chunk raises ends this run, and no other
                     self._fail(error)
@@ -415,8 +431,27 @@ class LiveRun:
         self._status = Status.COMPILING
         self._compiling_since = self._clock()
         spec = self._spec
-        opened = self._worker.open(spec)
+        worker, device = place(spec.device, self._local)
+        opened = worker.open(spec.on(device))
         opened.add_done_callback(self._handover(lambda opened: self._took_program(spec, opened)))
+
+    def _move(self, lost: WorkerLost) -> None:
+        """Goes on elsewhere, from where the run was saved last.
+
+        Raises:
+            RuntimeError: it has been moved before and no chunk has come since: it may well be what ends its workers.
+        """
+        self._moves += 1
+        if self._moves > MAX_MOVES:
+            raise RuntimeError(
+                f"{lost}, as did those before it: nothing computes this run. Change a setting, or Reset."
+            )
+        reached = self._recorder.step
+        self._go_back_to(self._saved or GoodPoint(None, Recorder(), None))
+        self._good, self._opened = None, None
+        step = self._recorder.step
+        self._change = f"{lost}"
+        self._message = f"{lost}, which had computed {reached:,} steps. The run goes on elsewhere from step {step:,}."
 
     def _took_program(self, spec: Spec, opened: Opened) -> None:
         assert self._compiling_since is not None
@@ -452,7 +487,7 @@ class LiveRun:
         if chunk.num_steps:
             self._keep_if_good(float(chunk.metrics["loss"][0]))
             self._taken_rate = learning_rate
-        self._state = chunk.state
+        self._state, self._moves = chunk.state, 0
         self._changed_at = time.time()
         if chunk.num_steps:
             last = self._compilations[-1]
@@ -465,6 +500,8 @@ class LiveRun:
         if chunk.observed is not None:
             self._recorder.take_picture(chunk.observed)
             self._picture_at = now
+        if chunk.saved is not None:
+            self._saved = GoodPoint(chunk.saved, self._recorder.copy(), self._taken_rate)
         if chunk.diverged:
             self._ignore_asked()
             step = self._recorder.step

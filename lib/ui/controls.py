@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import streamlit as st
 
+from lib.live.cluster import all_devices
 from lib.live.devices import devices
 from lib.ui.settings import PAGE, SETTINGS, ask
 
@@ -17,13 +18,20 @@ _LENT = "_lent"
 
 
 class Controls(NamedTuple):
-    """What the bar says."""
+    """What the bar says. The device is one of this process, a `jax.Device`, or stands for one elsewhere."""
 
     batch_size: int
     learning_rate: float
-    device: jax.Device
+    device: Any
     device_name: str
     seed: int
+
+    def here(self) -> Controls:
+        """The same on this process's own device, for what elsewhere cannot be done."""
+        if isinstance(self.device, jax.Device):
+            return self
+        name, device = next(iter(devices().items()))
+        return self._replace(device=device, device_name=name)
 
     def __str__(self) -> str:
         return f"batch size {self.batch_size} on {self.device_name}"
@@ -66,7 +74,7 @@ def _take_back() -> None:
 def shared_controls(more: Any) -> Controls:
     """Batch size, learning rate, device and seed; among `more` the button that puts them back."""
     _take_back()
-    names = devices()
+    names = all_devices()
     # Chosen, not dragged: each size on the way would be a program to compile.
     batch_size = ask(
         "batch_size",
@@ -114,4 +122,4 @@ def shared_controls(more: Any) -> Controls:
 def _put_back() -> None:
     for key in ("batch_size", "learning_rate", "seed"):
         st.session_state[key] = SETTINGS[key].default
-    st.session_state["device"] = next(iter(devices()))
+    st.session_state["device"] = next(iter(all_devices()))

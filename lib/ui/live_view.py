@@ -189,10 +189,9 @@ def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | 
     line = default_measurements()
 
     def press() -> None:
-        st.session_state[key] = line.ask(
-            visitor(), settings, controls.device,
-            lambda: compare_step(controls.device, problem, controls.seed, controls.learning_rate), str(controls),
-        )  # fmt: skip
+        device = line.placed(controls.device)
+        make = partial(compare_step, device, problem, controls.seed, controls.learning_rate)
+        st.session_state[key] = line.ask(visitor(), settings, device, make, str(controls))
 
     st.button(
         "Compare",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import jax
 import streamlit as st
 
-from lib.live.engine import default_engine
+from lib.live.cluster import answer_of
 from lib.live.measurement import Measurement, Records, default_measurements
 from lib.measure import compile_log
 from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
@@ -89,23 +89,19 @@ def source(*functions: Callable[..., Any], label: str | None = None) -> None:
             st.code(code, language="python", wrap_lines=True)
 
 
-def _ask(device: jax.Device, fun: Callable[..., Any], *args: Hashable) -> Future:
-    return default_engine().answers.get((fun, args, device), on_device, device, fun, *args)
-
-
-def answer(draw: Callable[[Any], None], device: jax.Device, fun: Callable[..., Any], *args: Hashable) -> None:
+def answer(draw: Callable[[Any], None], device: Any, fun: Callable[..., Any], *args: Hashable) -> None:
     """Shows what a short computation gives; it is done in the background, once for all visitors.
 
     Args:
         draw: draws the result, NumPy arrays.
         fun: a function of a module (one that a page defines is another one at each run of its script).
     """
-    waiting.answer(_ask(device, fun, *args), draw)
+    waiting.answer(answer_of(device, fun, *args), draw)
 
 
-def ready(device: jax.Device, fun: Callable[..., Any], *args: Hashable) -> Callable[[], Any]:
+def ready(device: Any, fun: Callable[..., Any], *args: Hashable) -> Callable[[], Any]:
     """A call that gives what `answer` would draw, or None until it is there."""
-    future = _ask(device, fun, *args)
+    future = answer_of(device, fun, *args)
     return lambda: future.result() if future.done() else None
 
 
@@ -133,9 +129,9 @@ def measure(
     line = default_measurements()
 
     def press() -> None:
-        st.session_state[key] = line.ask(
-            visitor(), settings, controls.device, lambda: experiment(controls.device, *args), str(controls)
-        )
+        device = line.placed(controls.device)
+        make = partial(experiment, device, *args)
+        st.session_state[key] = line.ask(visitor(), settings, device, make, str(controls))
 
     taken: Measurement | None = st.session_state.get(key)
     if taken is None or (taken.key != settings and taken.done):
@@ -306,9 +302,3 @@ def compile_log_panel() -> None:
             hide_index=True,
             height=260,
         )
-
-
-def on_device(device: jax.Device, fun: Callable[..., Any], *args: Any) -> Any:
-    """The result as NumPy arrays, of a computation on a device."""
-    with jax.default_device(device):  # of this thread alone
-        return jax.device_get(fun(*args))

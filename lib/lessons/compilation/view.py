@@ -72,6 +72,7 @@ def draw_stages(made: tuple[Stages, str]) -> None:
 
 def jit_cache(controls: Controls) -> None:
     """A jitted function of this visitor's own, to be called in many ways, and what each call cost."""
+    controls = controls.here()  # what JAX has kept of it is in this process
     key = f"_jit_cache_{controls.device_name}"  # JAX compiles again for another device without tracing again
     if key not in st.session_state:
         st.session_state[key] = JitCache()

@@ -21,6 +21,7 @@ from lib.lessons.composition.levels import LevelReport, Traced
 from lib.lessons.composition.measure import stack_times
 from lib.lessons.composition.routine import FUNCTIONS, ExampleFunction
 from lib.lessons.composition.transforms import TRANSFORMS, Leaf, Level, Stack, StackError, short
+from lib.live.cluster import answer_of
 from lib.live.engine import default_engine
 from lib.live.measurement import Records
 from lib.live.run import Snapshot
@@ -164,9 +165,7 @@ def ask_traces(function: ExampleFunction, stack: Stack, batch_size: int) -> Futu
 def ask_report(function: ExampleFunction, stack: Stack, controls: Controls) -> Future:
     """A stack that JAX takes, compiled, run and checked."""
     args = (function, stack, controls.batch_size, controls.seed)
-    return default_engine().analyses.get(
-        (args, controls.device), panels.on_device, controls.device, levels.report_level, *args
-    )
+    return answer_of(controls.device, levels.report_level, *args, among=default_engine().analyses)
 
 
 def when_there(ask: Callable[[], list[Future]], draw: Callable[[list[Any]], None]) -> None:

@@ -12,11 +12,11 @@ import jax
 import streamlit as st
 
 from lib.lessons.home import routine
+from lib.live.cluster import answer_of, default_cluster
 from lib.live.devices import CPUS, devices
-from lib.live.engine import default_engine
 from lib.live.feed import Feed
 from lib.live.run import Snapshot
-from lib.ui import frame, panels
+from lib.ui import frame
 from lib.ui.style import SERIES
 
 LESSON, LAST = "#1F6FA8", "#007A5A"
@@ -154,9 +154,7 @@ def finished(device: jax.Device, seed: int, feed: Feed) -> Callable[[Snapshot], 
 
     It is made once for all visitors, in the background; when it is there, a frame of the feed is due.
     """
-    future = default_engine().answers.get(
-        (routine.finished_run, device), panels.on_device, device, routine.finished_run
-    )
+    future = answer_of(device, routine.finished_run)
     if not future.done():
         future.add_done_callback(lambda _: feed.changed())
 
@@ -176,7 +174,27 @@ def machine() -> None:
         },
         hide_index=True,
     )
+    _cluster()
     st.caption(
         "Several CPU devices are simulated on the same cores, so that placing arrays is real on any machine; they are not "
         "faster than one. All visitors share the machine in fair turns."
     )
+
+
+def _cluster() -> None:
+    """The workers elsewhere, if this app has any."""
+    cluster = default_cluster()
+    if cluster is None:
+        return
+    rows = cluster.rows()
+    if rows:
+        st.dataframe(
+            {
+                "worker": [row.worker for row in rows],
+                "devices": [row.devices for row in rows],
+                "runs": [row.runs for row in rows],
+            },
+            hide_index=True,
+        )
+    for sentence in filter(None, [cluster.trouble, *cluster.refused.values()]):
+        st.warning(sentence)
