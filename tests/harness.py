@@ -163,16 +163,16 @@ class Dask:
         }
         self._scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", self.address.rpartition(":")[2])
 
-    def _start(self, role: str, *options: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "dask", role, *options, "--no-dashboard"]
+    def _start(self, *command: str, before: tuple[str, ...] = ()) -> subprocess.Popen:
+        whole = [*before, sys.executable, "-m", "dask", *command, "--no-dashboard"]
         output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=ROOT, env=self._env, **output)
+        return subprocess.Popen(whole, cwd=ROOT, env=self._env, **output)
 
-    def start_worker(self, name: str) -> None:
-        """Starts a worker process; it takes some seconds until it has joined."""
-        self.workers[name] = self._start(
-            "worker", self.address, "--no-nanny", "--nthreads", "1", "--name", name, "--host", "127.0.0.1"
-        )
+    def start_worker(self, name: str, core: int | None = None) -> None:
+        """Starts a worker process, on one core if it is named; it takes some seconds until it has joined."""
+        command = ("worker", self.address, "--no-nanny", "--nthreads", "1", "--name", name, "--host", "127.0.0.1")
+        before = () if core is None else ("taskset", "-c", str(core))
+        self.workers[name] = self._start(*command, before=before)
 
     def kill(self, name: str) -> None:
         """Ends a worker process at once."""

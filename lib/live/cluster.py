@@ -248,9 +248,9 @@ class Cluster:
         self._thread.start()
 
     def devices(self) -> dict[str, Any]:
-        """What can be chosen, by name."""
+        """What can be chosen, by name: also before a worker has come, so that a page keeps its choice when one does."""
         there = {str(device): device for worker in self.workers.values() for device in worker.devices.values()}
-        return {ANY: AnyDevice(self), **there} if there else {}
+        return {ANY: AnyDevice(self), **there}
 
     def rows(self) -> list[Row]:
         """The workers, their devices, and the runs on each."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import streamlit as st
 
-from lib.live.cluster import all_devices
+from lib.live.cluster import all_devices, default_cluster
 from lib.live.devices import devices
 from lib.ui.settings import PAGE, SETTINGS, ask
 
@@ -15,6 +15,8 @@ BATCH_SIZES = [2**i for i in range(13)]
 LEARNING_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 MAX_SEED = 9999
 _LENT = "_lent"
+
+default_cluster()  # it takes some seconds to come together: from when the server starts, not from the first visitor on
 
 
 class Controls(NamedTuple):

@@ -31,6 +31,7 @@ BENCHMARKS = {
     "stacks": ("stacks", ()),
     "steady": ("steady", ()),
     "measuring": ("class_measure", ()),
+    "cluster": ("cluster", ()),
     "next-steps": ("next_steps", ()),
 }
 """Each by its name: a module of this folder, and what its `run` is called with."""

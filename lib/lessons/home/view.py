@@ -187,6 +187,8 @@ def _cluster() -> None:
     if cluster is None:
         return
     rows = cluster.rows()
+    if not rows and not cluster.trouble:
+        st.caption("No worker has joined the scheduler yet: this machine computes.")
     if rows:
         st.dataframe(
             {

@@ -1,0 +1,154 @@
+"""Runs on a Dask cluster of local workers, one core each, through a real scheduler: what does the way there cost?"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import numpy as np
+from default_problem import LEARNING_RATE, default_problem
+from report import Figure, at_least, at_most
+
+from lib.live import pace
+from lib.live.cluster import Cluster
+from lib.live.devices import CPUS, devices
+from lib.live.engine import default_engine
+from lib.live.run import LiveRun, Snapshot, Spec
+from tests.harness import Dask
+
+ROUNDS = 6
+PERIOD_S = 3.0
+LOOK_S = 0.1
+CHUNK_S = 0.025
+RUNS = 8
+STEPS = 20_000
+"""Of the run that is compared to the last bit."""
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(LOOK_S)
+
+
+def begin(runs: Sequence[LiveRun], places: Sequence[object], limit: float | None = None) -> None:
+    """Lets runs go on, each on its device, and waits until all have compiled."""
+    problem, _ = default_problem()
+    for number, (run, device) in enumerate(zip(runs, places, strict=True)):
+        run.configure(Spec(problem, device, number), LEARNING_RATE, limit)
+        run.run()
+    wait(lambda: all([run.look().step > 0 for run in runs]))
+
+
+def steps_per_s(runs: Sequence[LiveRun]) -> float:
+    """Of all runs together; they are looked at as often as by browsers."""
+    taken = []
+    for seconds in (1.0, PERIOD_S):  # the first lets chunks grow to their length
+        begun, before = time.monotonic(), sum(run.look().step for run in runs)
+        while time.monotonic() < begun + seconds:
+            time.sleep(LOOK_S)
+            for run in runs:
+                run.touch()
+        taken.append((sum(run.look().step for run in runs) - before) / (time.monotonic() - begun))
+    return taken[-1]
+
+
+def rest(runs: Sequence[LiveRun]) -> list[Snapshot]:
+    for run in runs:
+        run.pause()
+    wait(lambda: not any([run.look().active for run in runs]))
+    return [run.snapshot() for run in runs]
+
+
+def one_run(cluster: Cluster) -> list[Figure]:
+    usual = pace.CHUNK_S
+    pace.CHUNK_S = (CHUNK_S, CHUNK_S)
+    here, there = next(iter(devices().values())), cluster.devices()["first cpu:0"]
+    runs = [LiveRun(default_engine()), LiveRun(default_engine())]
+    ratios = []
+    for _ in range(ROUNDS):
+        rates = []
+        for run, device in zip(runs, (here, there), strict=True):
+            begin([run], [device])
+            rates.append(steps_per_s([run]))
+            rest([run])
+        ratios.append(rates[1] / rates[0])
+    pace.CHUNK_S = usual
+    return [
+        at_least(
+            f"one run on a worker / here, chunks of {1e3 * CHUNK_S:g} ms, median of the rounds", median(ratios), 0.95
+        ),
+        Figure("the same, each round", ", ".join(f"{ratio:.2f}" for ratio in ratios)),
+    ]
+
+
+def two_workers(cluster: Cluster) -> list[Figure]:
+    first, second = (cluster.devices()[f"{name} cpu:0"] for name in ("first", "second"))
+    ratios = []
+    for _ in range(ROUNDS // 2):
+        rates = []
+        for places in ([first] * RUNS, [first, second] * (RUNS // 2)):
+            runs = [LiveRun(default_engine()) for _ in range(RUNS)]
+            begin(runs, places)
+            rates.append(steps_per_s(runs))
+            rest(runs)
+        ratios.append(rates[1] / rates[0])
+    what = f"{RUNS} runs on two workers / on one, median of the rounds; this machine has {CPUS} cores"
+    return [at_least(what, median(ratios), 1.8), Figure("the same, each round", ", ".join(f"{r:.2f}" for r in ratios))]
+
+
+def killed(dask: Dask, cluster: Cluster) -> list[Figure]:
+    runs = [LiveRun(default_engine()) for _ in range(RUNS)]
+    begin(runs, [cluster.devices()["first cpu:0"]] * RUNS)
+    steps_per_s(runs)
+    ms = [run.look().ms_per_step for run in runs]
+    dask.kill("first")
+    wait(lambda: all([run.look().message for run in runs]))
+    said = [[int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", run.look().message)] for run in runs]
+    lost_s = [1e-3 * took * (reached - kept) for took, (reached, kept) in zip(ms, said, strict=True)]
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not all(
+        [run.look().step > reached for run, (reached, _) in zip(runs, said, strict=True)]
+    ):
+        time.sleep(LOOK_S)
+    going = sum(run.look().step > reached for run, (reached, _) in zip(runs, said, strict=True))
+    rest(runs)
+    return [
+        at_least(f"a worker killed in the middle of {RUNS} runs: runs that go on", going, RUNS),
+        at_most("steps lost, in seconds of computing, the most of a run", max(lost_s), 2.0, "s"),
+    ]
+
+
+def moved(dask: Dask, cluster: Cluster) -> list[Figure]:
+    """The losses of a run whose worker dies on the way, and of one here."""
+    run, stayed = LiveRun(default_engine()), LiveRun(default_engine())
+    begin([run], [cluster.devices()["second cpu:0"]], limit=2000.0)
+    wait(lambda: run.look().step > 4000)
+    dask.kill("second")
+    wait(lambda: bool(run.look().message))
+    problem, _ = default_problem()
+    shown = []
+    for one in (run, stayed):
+        one.configure(Spec(problem, next(iter(devices().values())), 0), LEARNING_RATE)
+        one.run(stop_at=STEPS)
+        wait(lambda one=one: not one.look().active)
+        shown.append(one.look())
+    pairs = [(shown[0].metrics[name], shown[1].metrics[name]) for name in shown[1].metrics]
+    equal = shown[0].step == STEPS and all(np.array_equal(there, here) for there, here in pairs)
+    what = f"{STEPS:,} steps of which a worker died on the way / of a run that was not moved: the losses"
+    return [Figure(what, "equal" if equal else "differ", "equal", equal)]
+
+
+def run() -> list[Figure]:
+    dask = Dask()
+    try:
+        for core, name in enumerate(("first", "second")):
+            dask.start_worker(name, core % CPUS)
+        cluster = Cluster(dask.address)
+        wait(lambda: len(cluster.rows()) == 2)
+        figures = [*one_run(cluster), *two_workers(cluster), *killed(dask, cluster), *moved(dask, cluster)]
+        cluster.close()
+        return figures
+    finally:
+        dask.close()
