@@ -101,6 +101,10 @@ def live(
     with stage.below() if on_stage else st.container():
         if code:
             st.html(f"<code class='runs'>{escape(code)}</code>")
+        if st.session_state.get("device", controls.device_name) != controls.device_name:
+            st.caption(
+                f":material/info: What this lesson shows is in the app's own process: it computes on {controls.device_name} here."
+            )
         if suits is not None and not suits[0] / FAR <= controls.learning_rate <= suits[1] * FAR:
             side = "above" if controls.learning_rate > suits[1] else "below"
             st.caption(
