@@ -17,6 +17,7 @@ from lib.live.cluster import ANY, Cluster, answer_of
 from lib.live.devices import devices
 from lib.live.measurement import Measurements
 from lib.live.run import Spec, Status
+from lib.live.worker import LocalWorker
 
 CPU = devices()["cpu:0"]
 
@@ -82,6 +83,9 @@ def test_a_run_elsewhere_shows_what_it_shows_here(cluster, make_run, engine):
     one, other = run_to(there, 300), run_to(here, 300)
     assert one.device == "second cpu:0" and one.step == 300
     assert_same(one, other)
+    start = LocalWorker(engine).picture(Spec(Mean(8), CPU, 3)).result(60)
+    worker, device = cluster.devices()[ANY].place()
+    np.testing.assert_array_equal(worker.picture(Spec(Mean(8), device, 3)).result(60)["b"], start["b"])
     np.testing.assert_allclose(one.picture["b"], mean_loop(3, 3, [(8, 0.1)] * 300)[-1], rtol=1e-4)
     assert one.compilations[0].program.steps.phases.compile_ms > 0
 

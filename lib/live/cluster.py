@@ -167,12 +167,18 @@ class RemoteWorker:
 
     async def _open(self, spec: Spec) -> Opened:
         ticket = Ticket(self)
-        request = ticket.number, without_data(spec.problem), spec.device, spec.seed, spec.digest
-        reply = await self.ask("open", *request, None)
-        if reply == MISSING:
-            reply = await self.ask("open", *request, spec.data)
-        steps, shared = reply
+        steps, shared = await self._ask_with_data("open", spec, ticket.number)
         return Opened(self, spec, Program(spec.device, None, steps, None), shared, ticket)
+
+    def picture(self, spec: Spec) -> Future:
+        """See `Worker`."""
+        return self.call(self._ask_with_data("picture", spec))
+
+    async def _ask_with_data(self, method: str, spec: Spec, *first: Any) -> Any:
+        """Asks about a run; its data are sent if they are not there."""
+        request = *first, without_data(spec.problem), spec.device, spec.seed, spec.digest
+        reply = await self.ask(method, *request, None)
+        return await self.ask(method, *request, spec.data) if isinstance(reply, str) and reply == MISSING else reply
 
     def advance(
         self, opened: Opened, state: Any, learning_rate: float, num_steps: int, want_picture: bool

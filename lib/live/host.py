@@ -76,16 +76,27 @@ class Host:
             "runs": sum(now - at <= LEASE_S for at in _lately.values()),
         }
 
-    async def _open(self, ticket: int, problem: Any, device: jax.Device, seed: int, digest: bytes, data: Any) -> Any:
+    def _spec(self, problem: Any, device: jax.Device, seed: int, digest: bytes, data: Any) -> Spec | None:
+        """What is to be run; None if its data have not been sent yet."""
         if data is not None:
             self._data[digest] = data
             while len(self._data) > MAX_DATA:
                 self._data.popitem(last=False)
         if digest not in self._data:
-            return MISSING
+            return None
         self._data.move_to_end(digest)
+        return Spec(problem, device, seed, self._data[digest])
+
+    async def _picture(self, *request: Any) -> Any:
+        spec = self._spec(*request)
+        return MISSING if spec is None else await asyncio.wrap_future(self._local.picture(spec))
+
+    async def _open(self, ticket: int, *request: Any) -> Any:
+        spec = self._spec(*request)
+        if spec is None:
+            return MISSING
         _lately[id(self), ticket] = time.monotonic()
-        opened = await asyncio.wrap_future(self._local.open(Spec(problem, device, seed, self._data[digest])))
+        opened = await asyncio.wrap_future(self._local.open(spec))
         self._kept[ticket] = opened
         steps = opened.program.steps._replace(compiled=None)
         return steps, opened.shared

@@ -18,7 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from lib.live.engine import Engine
-from lib.live.program import Chunk, Program, compute_chunk, request_program, start_state, steps_key
+from lib.live.program import (
+    Chunk,
+    Program,
+    compute_chunk,
+    request_program,
+    request_start_picture,
+    start_state,
+    steps_key,
+)
 from lib.routines.problem import Problem, TrainState
 
 
@@ -138,6 +146,9 @@ class Worker(Protocol):
     def open(self, spec: Spec) -> Future:
         """Has the programs of a run compiled, or finds them; of an `Opened`."""
 
+    def picture(self, spec: Spec) -> Future:
+        """Has the picture of the state before the first step drawn."""
+
     def advance(
         self, opened: Opened, state: Any, learning_rate: float, num_steps: int, want_picture: bool
     ) -> tuple[Any, Future]:
@@ -184,6 +195,10 @@ class LocalWorker:
 
         request_program(self._engine, spec.problem, spec.data, spec.device, done)
         return opened
+
+    def picture(self, spec: Spec) -> Future:
+        """See `Worker`."""
+        return request_start_picture(self._engine, spec.problem, spec.data, spec.device, spec.seed)
 
     def advance(
         self, opened: Opened, state: TrainState | None, learning_rate: float, num_steps: int, want_picture: bool

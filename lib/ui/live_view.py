@@ -17,8 +17,8 @@ from lib.live.devices import CPUS
 from lib.live.engine import default_engine
 from lib.live.feed import Feed, default_feeds
 from lib.live.measurement import Measurement, default_measurements
-from lib.live.program import request_start_picture
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
+from lib.live.worker import LocalWorker, place
 from lib.measure.timing import duration
 from lib.routines.problem import Problem, ProblemError
 from lib.ui import charts, frame, frames, push, room_view, stage, waiting
@@ -155,7 +155,8 @@ def _start_picture(name: str, spec: Spec) -> Future:
     key = f"_start_{name}"
     asked: tuple[Any, Future] | None = st.session_state.get(key)
     if asked is None or asked[0] != spec.identity:
-        picture = request_start_picture(default_engine(), spec.problem, spec.data, spec.device, spec.seed)
+        worker, device = place(spec.device, LocalWorker(default_engine()))
+        picture = worker.picture(spec.on(device))
         asked = st.session_state[key] = (spec.identity, picture)
     return asked[1]
 
