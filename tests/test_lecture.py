@@ -136,7 +136,7 @@ def test_a_lecture_from_joining_to_a_restart_of_the_server(chromium: Browser) ->
         assert "teach=" in lecturer.url
 
         # The end.
-        lecturer.on("dialog", lambda dialog: dialog.accept())
+        say(lecturer, "end")
         say(lecturer, "ended")
         expect(lecturer.get_by_role("button", name="Teach")).to_be_visible()
         expect(lecturer.locator(".room-bar")).to_have_count(0)

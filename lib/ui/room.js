@@ -108,13 +108,16 @@ class RoomPart {
     }
     const state = this.state ?? { followers: 0, offers: [] };
     this.put(this.bar, `<span>Room ${code}</span><span class="room-people">${people(state.followers)}</span>
-      ${button("code", "Code")} ${button("form", "Ask")} ${button("ended", "End")}`);
+      ${button("code", "Code")} ${button("form", "Ask")} ${button("end", "End")}`);
     if (this.view === "code") this.put(this.over, this.card(`
       <p class="room-code">${escape(this.data.code)}</p><div class="room-qr">${this.data.qr}</div>
       <p class="room-link">${escape(this.data.link)}</p>
       ${/\/\/(localhost|127\.|\[::1)/.test(this.data.link) ? "<p>This address is this machine's alone. Open the page by the name that others reach it by.</p>" : ""}
-      <p>No account, no name. ${people(state.followers)}.</p>${button("hide", "Close", 'class="main"')}`));
+      <p>No account, no name, nothing kept. ${people(state.followers)}. One vote a browser: a second browser is a second voter.</p>
+      ${button("hide", "Close", 'class="main"')}`));
     else if (this.view === "form") this.drawForm(state);
+    else if (this.view === "end") this.put(this.over, this.card(`<p>End the lecture for everybody?</p>
+      <div class="room-actions">${button("ended", "End it", 'class="main"')} ${button("hide", "Go on")}</div>`));
     else if (state.ballot) this.put(this.over, this.card(this.ballot(state.ballot) + this.actions(state)));
     else this.put(this.over, "");
   }
@@ -215,7 +218,7 @@ class RoomPart {
     const pressed = event.target.closest("[data-do]");
     if (!pressed) return;
     const { do: does, number } = pressed.dataset;
-    if (does === "code" || does === "form") this.view = this.view === does ? "" : does;
+    if (["code", "form", "end"].includes(does)) this.view = this.view === does ? "" : does;
     else if (does === "hide") {
       if (this.data.role === "desk") this.view = "";
       else this.hidden = this.state.ballot?.number;
@@ -226,7 +229,6 @@ class RoomPart {
     else if (does === "leave") location.assign(this.own());
     else if (does === "offer") this.say({ do: "offer", number: Number(number) });
     else if (["reveal", "again", "run", "done"].includes(does)) this.say({ do: does });
-    else if (does === "ended" && !this.gone && !confirm("End the lecture for everybody?")) return;
     else {
       this.wanted = { opened: "opened", ended: "ended", stay: "stayed" }[does];
       this.trigger(this.wanted, true);
