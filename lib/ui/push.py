@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,28 @@ def serves() -> bool:
     return bool(_routes) and vega() is not None and not st.session_state.get("_push_failed", False)
 
 
+class _Lookers:
+    """All browsers that look at one feed: one call brings a frame from the thread that has prepared it to all of them."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.takes: set[Callable[[Frame], None]] = set()
+        self.newest: Frame | None = None
+        self._loop = asyncio.get_running_loop()
+        self.end = feed.subscribe(self._deliver)
+
+    def _deliver(self, frame: Frame) -> None:
+        with suppress(RuntimeError):  # the server ends
+            self._loop.call_soon_threadsafe(self._take, frame)
+
+    def _take(self, frame: Frame) -> None:
+        self.newest = frame
+        for take in self.takes:
+            take(frame)
+
+
+_lookers: dict[str, _Lookers] = {}
+
+
 async def _serve(socket: Any) -> None:
     """One browser that looks at one run: sends it the newest frame, and specifications that it asks for."""
     feed = default_feeds().get(socket.path_params["token"])
@@ -56,17 +79,12 @@ async def _serve(socket: Any) -> None:
     if feed is None:
         await socket.close(UNKNOWN)
         return
-    loop = asyncio.get_running_loop()
     newest: list[Frame] = []
     there = asyncio.Event()
 
     def take(frame: Frame) -> None:
         newest[:] = [frame]  # a browser that is slow misses frames, and is not behind
         there.set()
-
-    def deliver(frame: Frame) -> None:
-        with suppress(RuntimeError):  # the server ends
-            loop.call_soon_threadsafe(take, frame)
 
     async def send() -> None:
         while True:
@@ -83,13 +101,20 @@ async def _serve(socket: Any) -> None:
             if spec is not None:
                 await socket.send_text(spec)
 
-    end = feed.subscribe(deliver)
-    del feed  # when the session goes, the feed goes
+    token = feed.token
+    lookers = _lookers.get(token) or _lookers.setdefault(token, _Lookers(feed))
+    if lookers.newest is not None:
+        take(lookers.newest)
+    lookers.takes.add(take)
+    del feed
     tasks = [asyncio.create_task(send()), asyncio.create_task(answer())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        end()
+        lookers.takes.discard(take)
+        if not lookers.takes:
+            lookers.end()
+            del _lookers[token]
         for task in tasks:
             task.cancel()
         for task in tasks:

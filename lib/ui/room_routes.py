@@ -137,10 +137,15 @@ class _Follower:
         finally:
             end()
 
+    def _call(self) -> None:
+        if not self._news.is_set():  # else it is about to look
+            with suppress(RuntimeError):  # the server ends
+                self._loop.call_soon_threadsafe(self._news.set)
+
     def _enter(self, room: Room | None) -> tuple[Callable[[], object], str]:
         if room is not None:
             try:
-                return room.subscribe(lambda: self._loop.call_soon_threadsafe(self._news.set)), ""
+                return room.subscribe(self._call), ""
             except RoomError as error:
                 return _nothing, str(error)
         return _nothing, ""
