@@ -15,10 +15,11 @@ from lib.lessons.jit_grad import routine as descent
 from lib.lessons.jit_grad import view
 from lib.lessons.jit_grad.functions import FUNCTIONS, Name, TypedScalarFunction, function_of, parse_number
 from lib.lessons.jit_grad.mistakes import MISTAKES
+from lib.lessons.jit_grad.questions import QUESTIONS
 from lib.lessons.jit_grad.snippet import line, snippet
 from lib.live.run import Snapshot
 from lib.routines.snippets import source
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
@@ -121,6 +122,7 @@ traces it once and compiles it; from then on each call runs machine code. Every 
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, function=name, constants=constants),
         "Code": code,
         "Value": value,
         "Timings": timings,

@@ -15,9 +15,10 @@ from lib.lessons.jit_vmap import routine as batching
 from lib.lessons.jit_vmap import snippet as code_of
 from lib.lessons.jit_vmap import view
 from lib.lessons.jit_vmap.mistakes import MISTAKES
+from lib.lessons.jit_vmap.questions import QUESTIONS
 from lib.live.run import Snapshot
 from lib.routines.typed import check, parse, parse_shape
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, kept, typed
@@ -115,6 +116,7 @@ says where the result has it. `jit` compiles the batched operations into one pro
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls),
         "Rows": rows,
         "Code": code,
         "Timings": timings,

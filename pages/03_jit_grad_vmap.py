@@ -19,9 +19,10 @@ from lib.lessons.jit_grad_vmap import measure as measured
 from lib.lessons.jit_grad_vmap import routine as regression
 from lib.lessons.jit_grad_vmap import view
 from lib.lessons.jit_grad_vmap.mistakes import MISTAKES
+from lib.lessons.jit_grad_vmap.questions import QUESTIONS
 from lib.lessons.jit_grad_vmap.snippet import line, snippet
 from lib.live.run import Snapshot
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -95,6 +96,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, reduction=reduction),
         "Code": code,
         "Gradients": gradients,
         "Timings": timings,

@@ -17,12 +17,13 @@ from lib.lessons.training import charts as drawn
 from lib.lessons.training import measure as measured
 from lib.lessons.training import presets, view
 from lib.lessons.training import routine as training
+from lib.lessons.training.questions import QUESTIONS
 from lib.lessons.training.snippet import line, snippet
 from lib.live.recorder import AXES
 from lib.live.run import Snapshot
 from lib.routines import problem
 from lib.routines.snippets import source
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels, predict, stage
 from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
 
@@ -94,6 +95,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, data=dataset, network=task.network, optimizer=task.optimizer),
         "Code": code,
         "Timings": timings,
         "Inside": lambda: panels.inside("training", controls, "jit(train_step)", training.training_step, task),

@@ -15,9 +15,10 @@ from lib.lessons.composition import measure as measured
 from lib.lessons.composition import routine as composition
 from lib.lessons.composition import snippet as code_of
 from lib.lessons.composition import transforms, view
+from lib.lessons.composition.questions import QUESTIONS
 from lib.lessons.composition.routine import COMPARISONS, FUNCTIONS
 from lib.live.run import Snapshot
-from lib.ui import charts, frame, panels, stage, waiting
+from lib.ui import charts, frame, panels, predict, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -100,6 +101,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, function=function, stack=transforms.expression(accepted[-1])),
         "Levels": levels_panel,
         "Inside": lambda: view.detail(function, levels, controls),
         "Order": order,

@@ -17,9 +17,10 @@ from lib.lessons.compilation import routine as compilation
 from lib.lessons.compilation import snippet as code_of
 from lib.lessons.compilation import view as compiled
 from lib.lessons.compilation.mistakes import MISTAKES
+from lib.lessons.compilation.questions import QUESTIONS
 from lib.measure.stages import stages_and_value
 from lib.routines import datasets
-from lib.ui import frame, panels, stage
+from lib.ui import frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -159,6 +160,7 @@ key runs at once.
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, depth=depth),
         "Code": code,
         "Timings": timings,
         "Inside": inside,

@@ -21,9 +21,10 @@ from lib.lessons.pytrees import measure as pytree_timings
 from lib.lessons.pytrees import random_keys, view
 from lib.lessons.pytrees import routine as pytrees
 from lib.lessons.pytrees.mistakes import MISTAKES
+from lib.lessons.pytrees.questions import QUESTIONS
 from lib.lessons.pytrees.snippet import SIDE_EFFECTS, line, snippet
 from lib.routines.snippets import source
-from lib.ui import frame, panels, stage
+from lib.ui import frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -102,6 +103,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, depth=depth),
         "Code": lambda: panels.snippet(snippet(depth, batch_size, controls.learning_rate, seed), controls, beside=True),
         "Tree": tree,
         "Keys": lambda: view.key_tree(controls),

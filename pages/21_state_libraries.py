@@ -17,8 +17,9 @@ References:
 from lib.lessons.state_libraries import view
 from lib.lessons.state_libraries.measure import library_costs
 from lib.lessons.state_libraries.mistakes import mistakes_of
+from lib.lessons.state_libraries.questions import QUESTIONS
 from lib.lessons.state_libraries.routine import Libraries
-from lib.ui import frame, panels, stage
+from lib.ui import frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -56,6 +57,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls),
         "Code": lambda: view.code(names, controls),
         "Compare": lambda: view.table(names, controls),
         "State": lambda: view.stateful(names, controls),

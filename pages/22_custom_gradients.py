@@ -21,9 +21,10 @@ from lib.lessons.custom_gradients import fixed_points, pair_training, view
 from lib.lessons.custom_gradients import measure as measured
 from lib.lessons.custom_gradients import routine as custom_gradients
 from lib.lessons.custom_gradients.mistakes import MISTAKES
+from lib.lessons.custom_gradients.questions import QUESTIONS
 from lib.lessons.custom_gradients.snippet import line, snippet
 from lib.routines.snippets import source
-from lib.ui import frame, panels, stage
+from lib.ui import frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -108,6 +109,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, pair=name, x=pair.points[0]),
         "Code": code,
         "Curves": curves,
         "Fixed point": fixed_point,

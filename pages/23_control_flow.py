@@ -18,9 +18,10 @@ import streamlit as st
 from lib.lessons.control_flow import measure as measured
 from lib.lessons.control_flow import recurrent, view
 from lib.lessons.control_flow.mistakes import MISTAKES
+from lib.lessons.control_flow.questions import QUESTIONS
 from lib.lessons.control_flow.snippet import line, snippet
 from lib.routines.snippets import source
-from lib.ui import frame, panels, stage
+from lib.ui import frame, panels, predict, stage
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -70,6 +71,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, loop=loop),
         "Code": code,
         "if, for, while": lambda: view.pairs(controls),
         "Derivatives": lambda: view.derivatives(controls),

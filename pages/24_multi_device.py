@@ -20,10 +20,11 @@ from lib.lessons.multi_device import many_devices, processes_view, view, worker
 from lib.lessons.multi_device import measure as collectives
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.mistakes import MISTAKES
+from lib.lessons.multi_device.questions import QUESTIONS
 from lib.lessons.multi_device.snippet import line, printed_in_turn, snippet
 from lib.live.devices import CPUS
 from lib.routines.snippets import source
-from lib.ui import frame, panels, stage, waiting
+from lib.ui import frame, panels, predict, stage, waiting
 from lib.ui.live_view import live
 from lib.ui.settings import ask
 
@@ -127,6 +128,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls, layout=layout),
         "Code": code,
         "Difference": difference,
         "Inside": inside,

@@ -19,11 +19,12 @@ import streamlit as st
 from lib.lessons.debugging import routine as debugging
 from lib.lessons.debugging import view
 from lib.lessons.debugging.measure import tool_costs
+from lib.lessons.debugging.questions import QUESTIONS
 from lib.lessons.debugging.snippet import snippet
 from lib.lessons.debugging.terminal import main as terminal_program
 from lib.lessons.debugging.terminal import step as terminal_step
 from lib.routines.snippets import source
-from lib.ui import charts, frame, panels, stage
+from lib.ui import charts, frame, panels, predict, stage
 from lib.ui.live_view import live, session_feed
 from lib.ui.settings import ask
 
@@ -92,6 +93,7 @@ NOTICE = """
 
 panels.follow(
     {
+        "Predict": predict.ready(QUESTIONS, controls),
         "Find the NaN": lambda: view.find_the_nan(run, controls),
         "Code": code,
         "Tools": lambda: view.tools(controls),

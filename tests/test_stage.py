@@ -111,7 +111,7 @@ def test_while_presenting_keys_run_the_lesson_and_open_panels_and_lessons(app: s
     page.keyboard.press("r")
     h.wait_for_stat(page, "Step", "^0$")
     page.keyboard.press("ArrowDown")
-    page.wait_for_url(re.compile("jit_grad_panel=Code"))
+    page.wait_for_url(re.compile("jit_grad_panel=Predict"))
     page.locator(".st-key-panel").wait_for()
     page.keyboard.press("ArrowUp")
     expect(page.locator(".st-key-panel")).to_have_count(0)

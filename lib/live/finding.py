@@ -25,6 +25,7 @@ class Finding:
 
     Attributes:
         given: the settings that the answer depends on.
+        measured: whether it waits in the line of measurements.
         error: one sentence, if it could not be found out.
     """
 
@@ -32,11 +33,12 @@ class Finding:
         self.question = question
         self.settings = {**settings, "device": device}
         self.given = question.given(self.settings)
+        self.measured = isinstance(question.answer, Order)
         self.error = ""
         self._found: Found | None = None
         self._visitor = visitor
         find, values = question.find, tuple(value for name, value in self.given.items() if name != "device")
-        if isinstance(question.answer, Order):
+        if self.measured:
             self._measured = default_measurements().recent((find, values, device)) or default_measurements().ask(
                 visitor, (find, values, device), device, lambda: find(**self.given)
             )
@@ -60,7 +62,7 @@ class Finding:
         return self._found
 
     def _result(self) -> Any:
-        if isinstance(self.question.answer, Order):
+        if self.measured:
             default_measurements().look(self._measured, self._visitor)
             if self._measured.error:
                 raise RuntimeError(self._measured.error)

@@ -158,7 +158,7 @@ class Measurements:
                 return
             for dropped in [other for other in self._line if not other.wanted(now)]:
                 self._line.remove(dropped)
-                dropped.end("nobody waited for it any longer; press Measure to take it anew.", now)
+                dropped.end("nobody waited for it any longer; press again to take it anew.", now)
             if not self._line:
                 return
             first, self._busy = self._line[0], True

@@ -175,7 +175,7 @@ def grade(guess: Guess, found: Found, answer: Answer) -> Verdict:
         return _grade_number(float(guess), float(found.truth), answer)  # type: ignore[arg-type]
     if isinstance(answer, Order):
         return _grade_order(tuple(guess), found.records)  # type: ignore[arg-type]
-    return Verdict(guess == found.truth, "right" if guess == found.truth else "not so")
+    return Verdict(guess == found.truth, "right" if guess == found.truth else "not right")
 
 
 def _grade_number(guess: float, truth: float, answer: Number) -> Verdict:
@@ -189,9 +189,8 @@ def _grade_number(guess: float, truth: float, answer: Number) -> Verdict:
     by = max(factor, 1 / factor)
     if by <= WITHIN:
         return Verdict(True, f"right within a factor of {by:.2g}")
-    return Verdict(
-        False, f"too {'high' if factor > 1 else 'low'} by a factor of {by:,.2g}" if isfinite(by) else "too high"
-    )
+    how_far = f"{by:.2g}" if by < 10 else f"{by:,.0f}" if by < 1e6 else "more than a million"
+    return Verdict(False, f"too {'high' if factor > 1 else 'low'} by a factor of {how_far}")
 
 
 def _grade_order(guess: Sequence[str], records: Sequence[Record]) -> Verdict:
@@ -200,7 +199,7 @@ def _grade_order(guess: Sequence[str], records: Sequence[Record]) -> Verdict:
     faster = [times_as_fast(of[first], of[second]) for first, second in pairs]
     wrong = sum(times is not None and times < 1 for times in faster)
     if wrong:
-        return Verdict(False, f"{wrong} of {len(pairs)} pairs the other way round")
+        return Verdict(False, f"{wrong} of {len(pairs)} pairs {'is' if wrong == 1 else 'are'} the other way round")
     alike = sum(times is None for times in faster)
     if not alike:
         return Verdict(True, "right")
@@ -216,10 +215,12 @@ def error_or_not(call: Callable[[], Any]) -> str:
     return "no error"
 
 
-def losses(problem: Problem, seed: int, learning_rate: float, num_steps: int = 100) -> Float[Array, " steps"]:
-    """The loss before each step of a training from its start, and last the one after them all.
+def losses(
+    problem: Problem, seed: int, learning_rate: float, num_steps: int = 100, metric: str = "loss"
+) -> Float[Array, " steps"]:
+    """What each step of a training from its start reports, and last what one step more would.
 
-    The program is compiled for this call and not kept.
+    The loss is mostly that before the step. The program is compiled for this call and not kept.
     """
     data = problem.data(seed)
     problem = without_data(problem)
@@ -227,12 +228,17 @@ def losses(problem: Problem, seed: int, learning_rate: float, num_steps: int = 1
     args = (state, data, jnp.float32(learning_rate), jnp.int32(num_steps + 1))
     compiled = jax.jit(train_steps, static_argnums=0).lower(problem, *args).compile()
     _, metrics, _ = compiled(*args)
-    return metrics["loss"][: num_steps + 1]
+    return metrics[metric][: num_steps + 1]
 
 
 def described(given: Mapping[str, Any]) -> str:
     """Settings in words: `batch size 32, learning rate 0.03`."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
-        for name, value in given.items()
-    )
+    return ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in given.items() if value != ())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    # What a visitor has typed, a function that has a name, data.
+    named = (getattr(value, attribute, None) for attribute in ("text", "name", "digest"))
+    return str(next(filter(None, named), value)).partition("/")[0]

@@ -35,6 +35,7 @@ SETTINGS: dict[str, Setting] = {
     "{}_panel": Setting("", "segmented_control"),
     "{}_mistake": Setting("", "selectbox"),
     "{}_pace": Setting("", "selectbox"),
+    "{}_question": Setting("", "segmented_control"),
     "{}_search": Setting("", "text_input"),
     "{}_text": Setting("", "segmented_control"),
     # jit_grad
@@ -123,7 +124,9 @@ class Kept(NamedTuple):
 SESSION: dict[str, Kept] = {
     "_feed_{}": Kept("", "the `Feed` of a live run, and with it the run"),
     "_start_{}": Kept("", "what a run is, and the picture of its state before the first step, on its way"),
+    "_guesses": Kept("", "what each question's control is set to, by its key"),
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
+    "_prediction_{}": Kept("", "the last `Prediction` to each question that was checked, by its name"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),

@@ -48,7 +48,7 @@ QUESTIONS = (
     ),
     Question(
         "which is fastest",
-        "Which way to the gradient of {batch_size} examples is fastest? Once compiled, in this order:",
+        "Which way to the gradient of {batch_size} examples is fastest, once it is compiled?",
         Order(("grad(mean(vmap(loss))), eager", "jit(grad(mean(vmap(loss))))", "loop over jit(grad(loss))")),
         gradient_ways,
         "The loop dispatches programs for each example, the eager way one for each operation, `jit` one for all.",
