@@ -130,7 +130,7 @@ class RoomPart {
       this.over.hidden = false;
       const choices = Array.from({ length: MAX_CHOICES }, (_, i) =>
         `<input name="choice" maxlength="120" aria-label="Choice ${i + 1}" placeholder="choice ${i + 1}${i > 1 ? ", if any" : ""}">`);
-      this.over.innerHTML = this.card(`${offers ? `<h2>Of this page</h2>${offers}<h2>Or your own</h2>` : "<h2>Ask the room</h2><p><small>With the panel Predict open, the questions of the page stand here.</small></p>"}
+      this.over.innerHTML = this.card(`${offers ? `<h2>Of this page</h2>${offers}<h2>Or your own</h2>` : "<h2>Ask the room</h2>"}
         <form><textarea name="question" maxlength="400" rows="2" placeholder="Question" aria-label="Question"></textarea>
         <div class="room-inputs">${choices.join("")}</div><p class="room-error" role="alert"></p>
         <div class="room-actions"><button class="main" type="submit">Put it to the room</button> ${button("hide", "Cancel", 'type="button"')}</div></form>`);
