@@ -49,8 +49,8 @@ def truth_of(question, x):
         (1.0, "up to 1"),
         (2.0, "1 to 100"),
         (99.0, "100 to 10,000"),
-        (999.0, "10,000 to 1e+06"),
-        (2e3, "above 1e+06, or no number"),
+        (999.0, "10,000 to 1,000,000"),
+        (2e3, "above 1,000,000, or no number"),
     ],
 )
 def test_a_number_is_in_the_range_that_the_program_s_is_in(x, right):

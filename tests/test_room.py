@@ -166,6 +166,8 @@ def test_run_shows_the_truth_when_it_has_come_or_says_why_not(room):
     assert room.waits and room.state()["ballot"]["truth"] is None
     found.append(Truth(1, "Because."))
     assert (room.state()["ballot"]["truth"], room.state()["ballot"]["words"]) == (1, "Because.")
+    room.again()
+    assert not room.state()["ballot"]["open"], "who has seen the truth does not predict"
 
     def fails():
         raise ValueError("no such shape\nand more")

@@ -11,7 +11,7 @@ import jax
 
 from lib.live.finding import Finding
 from lib.live.room import CHOICES, Offer, Truth
-from lib.measure.questions import Found, Number, Order, Question
+from lib.measure.questions import Found, Number, Question
 
 RANGES = CHOICES[1] - 1
 """Of a number, beside what is larger than its scale."""
@@ -20,7 +20,7 @@ RANGES = CHOICES[1] - 1
 def offer_of(question: Question, settings: Mapping[str, Any], device: jax.Device, visitor: Hashable) -> Offer:
     """A question with its choices under the settings of the page at this moment.
 
-    A number is one of up to six ranges, whole decades each; of an order the room says which is first.
+    A number is in one of up to six ranges, whole decades each; of an order the room says which is the fastest.
     """
     text = question.ask(settings)
     if isinstance(question.answer, Number):
@@ -29,7 +29,6 @@ def offer_of(question: Question, settings: Mapping[str, Any], device: jax.Device
     else:
         edges = []
         choices = tuple(question.options(settings))
-        text += " Which is the fastest?" if isinstance(question.answer, Order) else ""
 
     def find() -> Callable[[], Truth | None]:
         finding = Finding(question, settings, device, visitor)
@@ -53,8 +52,9 @@ def edges_of(answer: Number) -> list[float]:
 
 
 def _ranges(edges: list[float], unit: str) -> tuple[str, ...]:
-    between = [f"{low:,g} to {high:,g}" for low, high in pairwise(edges)]
-    first, *others = (f"up to {edges[0]:,g}", *between, f"above {edges[-1]:,g}, or no number")
+    said = [f"{edge:,.12g}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(said)]
+    first, *others = (f"up to {said[0]}", *between, f"above {said[-1]}, or no number")
     return (f"{first} ({unit})" if unit else first, *others)
 
 

@@ -269,7 +269,7 @@ class Room:
             if ballot is not None:
                 more["answered"] = len(ballot.votes[-1])
                 more["suggests"] = ballot.suggests_discussion()
-                more["again"] = not ballot.open and len(ballot.votes) < ROUNDS
+                more["again"] = not ballot.open and len(ballot.votes) < ROUNDS and not ballot.runs
                 more["run"] = ballot.revealed > 0 and ballot.find is not None and not ballot.runs
             return {**self.state(), "away": False, **more}
 
@@ -348,8 +348,9 @@ class Room:
     def again(self) -> None:
         """Begins the second round."""
         with self._lock:
-            if self._ballot is not None and not self._ballot.open and len(self._ballot.votes) < ROUNDS:
-                self._ballot.votes.append({})
+            ballot = self._ballot
+            if ballot is not None and not ballot.open and len(ballot.votes) < ROUNDS and not ballot.runs:
+                ballot.votes.append({})
         self._tell_all()
 
     def run(self) -> None:
