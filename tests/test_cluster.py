@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from support import Mean, Refuses, eventually, mean_loop
+from test_pages import open_page, pick, press, run_until, show
 
 from lib.lessons.jit_grad_vmap.measure import gradient_ways
 from lib.lessons.pytrees.routine import leaf_report
@@ -170,6 +171,20 @@ def test_an_error_of_an_answer_comes_back(cluster):
         answer_of(cluster.devices()["first cpu:0"], int, "one").result(60)
 
 
+def test_a_page_runs_on_a_worker_and_the_home_page_lists_them(cluster, monkeypatch):
+    for place in ("lib.live.cluster", "lib.lessons.home.view"):
+        monkeypatch.setattr(f"{place}.default_cluster", lambda: cluster)
+    app = show(open_page("home"), "home", "Machine")
+    assert list(app.dataframe[1].value["worker"]) == ["first", "second"]
+    assert set(app.dataframe[1].value["devices"]) == {"cpu:0"}
+    app = pick(open_page("jit_grad_vmap"), "Device", "second cpu:0")
+    run_until(press(app, "Step"), lambda shown: shown["Step"] == "1")
+    assert any("on second cpu:0" in text.value for text in [*app.markdown, *app.caption])
+    show(app, "jit_grad_vmap", "Code")  # has an answer of the worker's
+    app = pick(open_page("debugging"), "Device", "second cpu:0")
+    assert any("computes on cpu:0 here" in caption.value for caption in app.caption)
+
+
 def test_a_worker_is_killed_and_its_runs_go_on_elsewhere_with_the_same_losses(dask, cluster, make_run, engine):
     dask.start_worker("third")
     joined(cluster, 3)
@@ -187,7 +202,7 @@ def test_a_worker_is_killed_and_its_runs_go_on_elsewhere_with_the_same_losses(da
     eventually(lambda: (line.look(measured, "visitor"), measured.done)[1], "the end of the measurement", 30)
     assert measured.error == "third has gone"
     for seed, run in enumerate(runs):
-        said = re.fullmatch(r"third has gone, which .* ([\d,]+) steps. .* from step ([\d,]+)\.", run.look().message)
+        said = re.fullmatch(r"third has gone when .* step ([\d,]+)\. .* step ([\d,]+)\.", run.look().message)
         reached, saved = (int(number.replace(",", "")) for number in said.groups())
         assert 0 < saved <= reached and reached - saved <= 2 * 500, "two seconds of steps"
         begun(run, reached + 1)

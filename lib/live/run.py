@@ -26,8 +26,8 @@ LEASE_S = 8.0
 PICTURE_S = 0.4
 """At full speed a picture is at least so old before the next is drawn: its browser shares the processor."""
 UNLIMITED = 2**31 - 1
-MAX_MOVES = 2
-"""A run whose worker was lost goes on elsewhere so often, if no chunk comes in between."""
+MAX_SUSPECT = 1
+"""So many workers a run may lose in a row before they have computed any of it."""
 
 
 class Status(Enum):
@@ -153,7 +153,8 @@ class LiveRun:
         self._state: Any = None  # what the worker has of it, None at the start
         self._good: GoodPoint | None = None
         self._saved: GoodPoint | None = None  # to go on from if its worker is lost
-        self._moves = 0  # since the last chunk came
+        self._suspect = 0  # workers that were lost with this run before they had computed any of it
+        self._innocent = False
         self._first_loss = self._lowest_loss = float("inf")
         self._target = 0
         self._due = 0
@@ -427,11 +428,18 @@ class LiveRun:
 
     def _compile(self) -> None:
         assert self._spec is not None
+        spec = self._spec
+        worker, device = place(spec.device, self._local)
+        if self._suspect and worker is self._local:
+            self._fail(
+                RuntimeError(
+                    "No other worker is left, and the app itself is not risked. Reset lets it compute the run."
+                )
+            )
+            return
         self._asked = 1
         self._status = Status.COMPILING
         self._compiling_since = self._clock()
-        spec = self._spec
-        worker, device = place(spec.device, self._local)
         opened = worker.open(spec.on(device))
         opened.add_done_callback(self._handover(lambda opened: self._took_program(spec, opened)))
 
@@ -439,19 +447,18 @@ class LiveRun:
         """Goes on elsewhere, from where the run was saved last.
 
         Raises:
-            RuntimeError: it has been moved before and no chunk has come since: it may well be what ends its workers.
+            RuntimeError: it may well be what ends its workers.
         """
-        self._moves += 1
-        if self._moves > MAX_MOVES:
-            raise RuntimeError(
-                f"{lost}, as did those before it: nothing computes this run. Change a setting, or Reset."
-            )
+        self._suspect = 0 if self._innocent else self._suspect + 1
+        self._innocent = False
+        if self._suspect > MAX_SUSPECT:
+            raise RuntimeError(f"{lost}, as the one before it, before a step was computed. Change a setting, or Reset.")
         reached = self._recorder.step
         self._go_back_to(self._saved or GoodPoint(None, Recorder(), None))
         self._good, self._opened = None, None
         step = self._recorder.step
-        self._change = f"{lost}"
-        self._message = f"{lost}, which had computed {reached:,} steps. The run goes on elsewhere from step {step:,}."
+        self._change = str(lost)
+        self._message = f"{lost} when the run was at step {reached:,}. It goes on elsewhere, from step {step:,}."
 
     def _took_program(self, spec: Spec, opened: Opened) -> None:
         assert self._compiling_since is not None
@@ -487,7 +494,7 @@ class LiveRun:
         if chunk.num_steps:
             self._keep_if_good(float(chunk.metrics["loss"][0]))
             self._taken_rate = learning_rate
-        self._state, self._moves = chunk.state, 0
+        self._state, self._innocent = chunk.state, True
         self._changed_at = time.time()
         if chunk.num_steps:
             last = self._compilations[-1]
