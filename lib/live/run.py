@@ -431,11 +431,8 @@ class LiveRun:
         spec = self._spec
         worker, device = place(spec.device, self._local)
         if self._suspect and worker is self._local:
-            self._fail(
-                RuntimeError(
-                    "No other worker is left, and the app itself is not risked. Reset lets it compute the run."
-                )
-            )
+            said = "Its worker was lost before it had computed a step, and no other is left. "
+            self._fail(RuntimeError(f"{said}Press Reset, then Run: the app itself computes it."))
             return
         self._asked = 1
         self._status = Status.COMPILING
