@@ -123,9 +123,11 @@ class Follower:
     """A browser that follows: the page by one connection, the frames of the lecturer's run by another.
 
     Args:
+        session: that it had before it was cut off; then it asks for nothing.
         reads: whether it takes messages apart as a browser does; else it only waits for `watched`.
 
     Attributes:
+        session: what the server calls it.
         received: the messages, as they came.
         heading: of the page.
         values: what select boxes show, by label.
@@ -136,8 +138,9 @@ class Follower:
         complete_at: when the last page was complete.
     """
 
-    def __init__(self, url: str, code: str, reads: bool = True) -> None:
+    def __init__(self, url: str, code: str, reads: bool = True, session: str = "") -> None:
         self._url, self._code, self._reads = url, code, reads
+        self.session = session
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._widgets: list[str] = []
@@ -152,10 +155,12 @@ class Follower:
         self.seen_at = self.complete_at = 0.0
 
     async def __aenter__(self) -> Follower:
+        protocols = ["streamlit", "-", self.session] if self.session else ["streamlit"]
         self._socket = await connect(
-            self._url, "lecture/_stcore/stream", subprotocols=[websockets.Subprotocol("streamlit")]
+            self._url, "lecture/_stcore/stream", subprotocols=[websockets.Subprotocol(name) for name in protocols]
         )
-        await self._ask()
+        if not self.session:
+            await self._ask()
         self._tasks.append(asyncio.create_task(self._read()))
         return self
 
@@ -202,6 +207,8 @@ class Follower:
             self._changed.set()
 
     def _take(self, message: ForwardMsg) -> None:
+        if message.WhichOneof("type") == "new_session":
+            self.session = message.new_session.initialize.session_id
         if message.WhichOneof("type") != "delta" or message.delta.WhichOneof("type") != "new_element":
             return
         element = message.delta.new_element

@@ -63,11 +63,17 @@ def test_a_lecture_from_joining_to_a_restart_of_the_server(chromium: Browser) ->
             expect(student.get_by_label("Batch size", exact=True)).to_have_value("8")
             expect(student.locator(".st-key-panel")).to_contain_text("import jax")
             assert not student.get_by_test_id("stSidebarNavLink").count()
+        lecturer.locator(".st-key-panels").get_by_role("radio", name="Notice", exact=True).click()
+        for student in students:
+            expect(student.locator(".st-key-panel")).to_contain_text("Read on:")
+            expect(student.locator(".st-key-panel")).not_to_contain_text("import jax")
+        lecturer.locator(".st-key-panels").get_by_role("radio", name="Notice", exact=True).click()
+        for student in students:
+            expect(student.locator(".st-key-panel")).to_have_count(0)
 
         # Leave with the lecturer's settings, change what is one's own, and come back.
         say(phone, "leave")
         expect(phone.get_by_label("Batch size", exact=True)).to_have_value("8")
-        expect(phone.locator(".st-key-panel")).to_contain_text("import jax")
         assert "seed=5" in phone.url and "teach" not in phone.url
         h.choose(phone, "Batch size", "64")
         expect(lecturer.locator(".room-people")).to_have_text("2 follow")
@@ -108,6 +114,19 @@ def test_a_lecture_from_joining_to_a_restart_of_the_server(chromium: Browser) ->
             assert (bars(page, 1), bars(page, 2)) == (["(1)", "(2)", "(0)"], ["(3)", "(0)", "(0)"])
         size = lecturer.evaluate("parseFloat(getComputedStyle(document.querySelector('.room-choices p')).fontSize)")
         assert size >= 24, "readable from the back row"
+
+        # A question of the lesson's: Run shows what the program does.
+        say(lecturer, "form")
+        lecturer.locator(".room-offer").first.click()
+        for student in students:
+            student.locator("[data-do=choose]").first.click()
+            say(student, "answer")
+        expect(lecturer.locator(".room-count")).to_have_text("3 of 3 have answered")
+        say(lecturer, "reveal")
+        say(lecturer, "run")
+        for page in pages:
+            expect(page.locator(".room-choices .true")).to_have_count(1)
+            expect(page.locator(".room-truth")).not_to_have_text("Running …")
         say(lecturer, "done")
 
         # The lecturer's place survives a reload, and with it his run.

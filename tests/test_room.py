@@ -231,3 +231,13 @@ def test_nobody_but_the_lecturer_moves_the_room(server):
                 assert voted(server.url, body) >= 400
 
     asyncio.run(lecture())
+
+
+def test_a_browser_that_was_cut_off_follows_again_though_it_asks_for_nothing(server):
+    async def lecture():
+        async with Lecturer(server.url, "jit_vmap") as lecturer, Follower(server.url, lecturer.code) as follower:
+            await follower.until(lambda: follower.session)
+            async with Follower(server.url, "", session=follower.session) as again:
+                await again.until(lambda: again.heading.startswith("jit(vmap(f))"))
+
+    asyncio.run(lecture())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -175,9 +174,14 @@ def end() -> None:
 # What a follower's browser is told beside the page.
 
 
-def opening(page: str) -> bytes:
-    """The message that begins a page, as Streamlit's server would for a session of its own."""
-    message = _of_run()
+def opening(page: str, run: str, session: str) -> bytes:
+    """The message that begins a page, as Streamlit's server would for a session of its own.
+
+    Args:
+        run: tells what is drawn from now on from what was there before.
+        session: what the browser says of itself when it connects again.
+    """
+    message = _of_run(run)
     new = message.new_session
     new.name = new.main_script_path = "lecture"
     new.main_script_hash = "lecture"
@@ -187,7 +191,7 @@ def opening(page: str) -> bytes:
     for name, theme in (("light", new.custom_theme.light), ("dark", new.custom_theme.dark)):
         app_session._populate_theme_msg(theme, f"theme.{name}")
     new.initialize.environment_info.streamlit_version = app_session.STREAMLIT_VERSION_STRING
-    new.initialize.session_id = "follower"
+    new.initialize.session_id = session
     for part in (new.initialize.user_info, new.initialize.session_status, new.config):
         part.SetInParent()
     return message.SerializeToString()
@@ -203,9 +207,9 @@ def layout() -> bytes:
     return message.SerializeToString()
 
 
-def ending() -> bytes:
-    """The message that ends a page: what was there before and is not any more goes."""
-    message = _of_run()
+def ending(run: str) -> bytes:
+    """The message that ends a page: what was there before the run and is not any more goes."""
+    message = _of_run(run)
     message.script_finished = ForwardMsg.FINISHED_SUCCESSFULLY
     return message.SerializeToString()
 
@@ -224,7 +228,7 @@ def overlay(data: dict[str, Any], js: str, css: str) -> bytes:
     return message.SerializeToString()
 
 
-def _of_run() -> ForwardMsg:
+def _of_run(run: str) -> ForwardMsg:
     message = ForwardMsg()
-    message.metadata.run.script_run_id = uuid.uuid4().hex
+    message.metadata.run.script_run_id = run
     return message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -32,6 +33,8 @@ MAX_SAID = 1 << 16
 """Bytes of what a follower's browser may say at a time; what is longer is not read."""
 MAX_BODY = 1024
 MAX_COMMAND = 4096
+SESSION = "lecture-"
+"""What the name of a follower's session begins with; the code is behind it."""
 UNKNOWN = 4404
 """Closes the connection of a desk whose secret opens no room."""
 
@@ -75,8 +78,10 @@ def rules() -> str:
 
 
 @lru_cache(maxsize=64)
-def _opening(page: str, version: int) -> bytes:
-    return mirror.opening(page)
+def _around(code: str, page: str, version: int) -> tuple[bytes, bytes]:
+    """What begins a page, and what ends it."""
+    run = f"{secrets.token_hex(8)}-{version}"
+    return mirror.opening(page, run, SESSION + code), mirror.ending(run)
 
 
 @lru_cache(maxsize=64)
@@ -91,11 +96,11 @@ def _nothing() -> None:
 class _Follower:
     """One browser that follows."""
 
-    def __init__(self, socket: Any) -> None:
+    def __init__(self, socket: Any, code: str | None) -> None:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self._code: str | None = None
+        self._code = code
         self._seen = 0
         self._begun = False
 
@@ -161,8 +166,9 @@ class _Follower:
             whole = whole or new
             state = room.state()
         text = json.dumps({"role": "student", **state})
+        opening, ending = _around(self._code or "", page, self._seen)
         if whole:
-            await self._send(_opening(page, self._seen))
+            await self._send(opening)
             await self._send(mirror.layout())
         if whole or text != told:
             await self._send(_overlay(text))
@@ -171,7 +177,7 @@ class _Follower:
             if number % TURN == TURN - 1:
                 await asyncio.sleep(0)  # the lecturer's own frames come between
         if whole:
-            await self._send(mirror.ending())
+            await self._send(ending)
             await asyncio.sleep(0)
         return text
 
@@ -180,9 +186,11 @@ class _Follower:
 
 
 async def _follow(socket: Any) -> None:
-    protocols = socket.headers.get("sec-websocket-protocol", "").split(",")
-    await socket.accept(subprotocol=protocols[0].strip() or None)
-    follower = _Follower(socket)
+    # Streamlit's client says here which session it had; one that was cut off does not always ask for a page anew.
+    protocol, *others = [part.strip() for part in socket.headers.get("sec-websocket-protocol", "").split(",")]
+    await socket.accept(subprotocol=protocol or None)
+    code = next((part.removeprefix(SESSION)[:8] for part in others if part.startswith(SESSION)), None)
+    follower = _Follower(socket, code)
     await _until_one_ends(follower.listen(), follower.show())
 
 
