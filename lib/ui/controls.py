@@ -15,6 +15,7 @@ BATCH_SIZES = [2**i for i in range(13)]
 LEARNING_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 MAX_SEED = 9999
 _LENT = "_lent"
+_SHOWN = "_shown"
 
 default_cluster()  # it takes some seconds to come together: from when the server starts, not from the first visitor on
 
@@ -73,8 +74,17 @@ def _take_back() -> None:
             st.session_state[key] = lent.before[key]
 
 
+def _bring_back() -> None:
+    """Sets what was set before and is gone: who goes to another page before a widget has come to his browser leaves its
+    value behind, and that in the address too."""
+    for key, value in st.session_state.get(_SHOWN, {}).items():
+        if key not in st.session_state and key not in st.query_params:
+            st.session_state[key] = value
+
+
 def shared_controls(more: Any) -> Controls:
     """Batch size, learning rate, device and seed; among `more` the button that puts them back."""
+    _bring_back()
     _take_back()
     names = all_devices()
     # Chosen, not dragged: each size on the way would be a program to compile.
@@ -118,6 +128,9 @@ def shared_controls(more: Any) -> Controls:
             on_click=_put_back,
             help="Puts batch size, learning rate, device and seed back to their defaults.",
         )
+    st.session_state[_SHOWN] = {
+        "batch_size": batch_size, "learning_rate": learning_rate, "device": device, "seed": seed
+    }  # fmt: skip
     return Controls(int(batch_size), float(learning_rate), names[device], device, int(seed))
 
 

@@ -22,11 +22,13 @@ class LiveFrame(NamedTuple):
         stats: the row of numbers, by name.
         shown: charts and texts, in their order.
         notes: sentences below them: a message, what was compiled and why.
+        hint: what stands in a chart that has no data yet.
     """
 
     stats: Mapping[str, str]
     shown: Sequence[charts.Shown]
     notes: Sequence[charts.Text]
+    hint: str = ""
 
 
 def encode(frame: LiveFrame) -> bytes:
@@ -70,7 +72,10 @@ def encode(frame: LiveFrame) -> bytes:
                 name: {c: column(values) for c, values in columns.items()} for name, columns in item.columns.items()
             }
             items.append({"spec": spec_key(item.spec), "alt": item.alt, "width": item.width, "data": data})
-    header = {"stats": stats_html(frame.stats), "items": items, "notes": [note._asdict() for note in frame.notes]}
+    header = {
+        "stats": stats_html(frame.stats), "items": items, "notes": [note._asdict() for note in frame.notes],
+        "hint": frame.hint,
+    }  # fmt: skip
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(len(text) + 4) % 8)
     return len(text).to_bytes(4, "little") + text + b"".join(body)

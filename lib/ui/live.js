@@ -70,7 +70,7 @@ const scaled = (part, by) => {
   if (!part || typeof part !== "object") return part;
   const copy = {};
   for (const key in part) copy[key] = key === "datasets" ? part[key] : scaled(part[key], by);
-  for (const key of copy.type === "text" ? ["fontSize", "dx", "dy"] : ["strokeWidth", "size"])
+  for (const key of copy.type === "text" ? ["fontSize", "dx", "dy"] : ["strokeWidth", "size", "x2Offset"])
     if (typeof copy[key] === "number") copy[key] *= by;
   return copy;
 };
@@ -260,13 +260,14 @@ class Live {
       if (this.asked) this.due();
     }
   }
-  async drawFrame({ stats, items, notes }) {
+  async drawFrame({ stats, items, notes, hint }) {
     const missing = items.filter(({ spec }) => spec && !SPECS.has(spec));
     this.put(this.numbers, stats);
     this.put(this.notes, notes.map(note).join(""));
     for (const { spec } of missing) this.socket.send(spec);
     if (missing.length) return;
     this.arrange(items);
+    this.items.style.setProperty("--hint", JSON.stringify(hint));
     this.items.classList.toggle("stands", this.stands());
     items.forEach((item, i) => item.spec || this.put(this.items.children[i], note(item)));  // charts leave them room
     await Promise.all(items.map((item, i) =>

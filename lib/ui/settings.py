@@ -131,6 +131,7 @@ SESSION: dict[str, Kept] = {
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
     "{}_broken": Kept("", "the mistake that was provoked last"),
+    "_shown": Kept("", "what the shared controls have shown last, by key"),
     "_lent": Kept("", "what a page has set of the shared controls, and what they were before"),
     "_room": Kept("", "the secret of the room that this visitor teaches in; also `teach` in the address"),
     "_left": Kept(

@@ -86,7 +86,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .live .items { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: .3rem; }
 .live .items.stands .chart { flex: var(--share) 1 0; min-width: 0; }
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
-.live .chart.empty::after { content: "Press Run"; position: absolute; inset: 45% 0 auto 12%; text-align: center; opacity: .85; }
+.live .chart.empty::after { content: var(--hint); position: absolute; inset: 45% 0 auto 12%; text-align: center; opacity: .85; }
 .live .text { flex: 1 0 100%; order: 1; }
 .live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .75;
   cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }

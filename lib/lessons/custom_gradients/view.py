@@ -14,6 +14,7 @@ from lib.live.measurement import Records
 from lib.live.run import Snapshot
 from lib.measure.timing import duration, times_as_fast
 from lib.ui import charts
+from lib.ui.charts.base import legend
 from lib.ui.style import SERIES, TEST, quantity
 
 COLORS = dict(zip(VERSIONS, (TEST, SERIES[2]), strict=True))
@@ -33,7 +34,7 @@ def _curves_spec(title: str, y_title: str, low: float, high: float) -> charts.Sp
         .mark_line(clip=True)
         .encode(
             x, y,
-            alt.Color("version:N", title=None, scale=scale(range=list(COLORS.values())), legend=alt.Legend(symbolOpacity=1)),
+            alt.Color("version:N", title=None, scale=scale(range=list(COLORS.values())), legend=legend(VERSIONS)),
             alt.StrokeWidth("version:N", scale=scale(range=[9, 3]), legend=None),
             alt.Opacity("version:N", scale=scale(range=[0.45, 1.0]), legend=None),
         )

@@ -93,7 +93,7 @@ def _losses_spec(names: tuple[str, ...], log: bool) -> charts.Spec:
 def _apart_spec(names: tuple[str, ...]) -> charts.Spec:
     """A dot for each library but the plain pytree, its number beside it."""
     base = alt.Chart(charts.named("apart"))
-    scale = alt.Scale(type="log", domain=[LEAST, 1e3], nice=False, clamp=True)
+    scale = alt.Scale(type="log", domain=[LEAST / 4, 1e3], nice=False, clamp=True)
     axis = alt.Axis(values=[1e-9, 1e-6, 1e-3, 1, 1e3], format="~e", labelOverlap=True)
     x = alt.X("place:Q", title="distance (log scale)", scale=scale, axis=axis)
     y = alt.Y("library:N", title=None, sort=list(names), scale=alt.Scale(domain=list(names)), axis=alt.Axis(grid=True))

@@ -20,6 +20,8 @@ from lib.ui.style import PHASES
 TITLE = "Time per step"
 APART = 0.06
 """Texts below each other are so far apart, as a part of the height."""
+LEAD = 18
+"""Pixels from a dot to its text."""
 
 
 @cache
@@ -46,7 +48,10 @@ def _spec(height: int) -> Spec:
             .encode(x, y("mean:Q")),
             phases.mark_point(filled=True, opacity=1)
             .encode(x, y("ms:Q"), color, size=alt.condition("datum.text", alt.value(90), alt.value(45))),
-            phases.mark_text(fontSize=13, align="left", dx=9).encode(x, y("at:Q"), text="text:N"),
+            # Dots lie closer than texts can: a line leads from each dot to its text.
+            phases.transform_filter("datum.text").mark_rule(strokeWidth=2, x2Offset=LEAD)
+            .encode(x, y("ms:Q"), alt.X2("x:Q"), alt.Y2("at:Q"), color),
+            phases.mark_text(fontSize=13, align="left", dx=LEAD + 3).encode(x, y("at:Q"), text="text:N"),
             alt.Chart(named("room")).mark_point(opacity=0).encode(y("ms:Q")),
             *marks.layers("step"),
         ),
