@@ -51,6 +51,17 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
   .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] p { font-size: .68rem; line-height: 1; }
   .st-key-stage_bar button:not([kind="primary"]) { padding: .1rem .35rem; min-width: 2.9rem; }
 }
+/* The bar in two rows, before anything in it is cut. */
+@media (max-width: 1240px) {
+  .stApp:has([data-testid="stSidebar"][data-collapsed="false"]) .st-key-stage_bar > :has(> .st-key-stage_shared) {
+    order: 2; flex: 1 0 100% !important; }
+}
+@media (max-width: 1000px) {
+  .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; flex: 1 0 100% !important; }
+}
+@media (min-width: 641px) {
+  .stApp:has([data-testid="stExpandSidebarButton"]) h1 { padding-left: 1.2rem; }  /* beside the button of the sidebar */
+}
 @media (max-width: 640px) {
   .st-key-stage_bar button:not([kind="primary"]) [data-testid="stMarkdownContainer"] {
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -117,13 +128,15 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
   [data-testid="stHeader"] { background: var(--st-background-color, Canvas); height: 2.8rem; min-height: 0; }
   .st-key-stage > :has(> .st-key-stage_bar) { position: sticky; top: 2.8rem; z-index: 5; padding-bottom: .3rem;
     background: var(--st-background-color, Canvas); }
-  .st-key-stage_bar > :has(> .st-key-stage_shared) { order: 2; width: 100%; }
   /* Seven buttons in one row. */
   .st-key-stage_bar, .st-key-stage_buttons { gap: .45rem !important; }
   .st-key-stage_bar button:not([role]) { padding-inline: .55rem; min-width: 0; }
   .st-key-stage_shared > * { flex: 1 1 0 !important; min-width: 0; width: auto !important; }
   .st-key-stage_shared > .st-key-learning_rate { flex-grow: 1.5 !important; } .st-key-seed button { display: none; }
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
+  .st-key-stage_bar [role="group"] input { padding-right: 0; }
+  .st-key-stage_bar [role="group"] input + button { padding-inline: .2rem; }
+  .st-key-stage_bar [data-testid="stSlider"] [data-testid="stWidgetLabel"] { margin-bottom: .6rem; }
   .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
   .stats { grid-template-columns: repeat(5, 1fr); }
   .live .stats > div:nth-child(n + 5) { display: none; }
@@ -142,7 +155,7 @@ code.runs { font-size: 1.45rem; font-weight: 600; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
 .st-key-stage_buttons [class*="_compare"] [data-testid="stMarkdownContainer"] { display: none; }
 .st-key-seed { flex-basis: 6rem !important; width: 6rem !important; }
-.st-key-lesson_back, .st-key-lesson_forward { padding-bottom: .35rem; }
+.st-key-lesson_back, .st-key-lesson_forward { padding-bottom: .95rem; }
 </style>
 """
 

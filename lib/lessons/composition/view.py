@@ -491,7 +491,7 @@ def picture(name: str, snapshot: Snapshot) -> charts.Chart:
 def _picture_spec(title: str) -> charts.Spec:
     base = alt.Chart(charts.named("entries"))
     x = alt.X("entry:Q", title="entry", axis=alt.Axis(tickMinStep=1, format="d"))
-    y = alt.Y("value:Q", title="value", axis=alt.Axis(tickCount=6, format=".4~g"))
+    y = alt.Y("value:Q", title="value", scale=alt.Scale(padding=8), axis=alt.Axis(tickCount=6, format=".4~g"))
     stems = base.mark_rule(strokeWidth=2, color=TRAIN).encode(x, y, y2=alt.datum(0))
     return charts.build(alt.layer(stems, base.mark_point(size=70, filled=True, color=TRAIN).encode(x, y)), 300, title)
 
