@@ -10,6 +10,8 @@ expect.set_options(timeout=120_000)  # a busy machine is no failure
 
 LESSONS = h.PAGES[1:]
 BOTTOM = "Math.max(...[...document.querySelectorAll('.live .chart canvas')].map(e => e.getBoundingClientRect().bottom))"
+NOTHING_CUT = """[...document.querySelectorAll('.st-key-stage_bar :is(button, input)')].every(
+    e => e.getBoundingClientRect().right <= innerWidth && (e.tagName !== 'INPUT' || e.scrollWidth <= e.clientWidth))"""
 MAIN = "document.querySelector('[data-testid=stMain]')"
 
 # Each text that is seen with less than 4.5 to 1 between its colour and what lies behind it, as WCAG counts.
@@ -96,6 +98,7 @@ def test_on_a_phone_the_bar_and_the_first_chart_are_on_the_first_screen(app: str
     expect(phone.get_by_role("button", name="Run", exact=True)).to_be_in_viewport()
     expect(phone.locator(".live .chart").first).to_be_in_viewport(ratio=1)
     phone.wait_for_function(f"{MAIN}.scrollWidth <= {MAIN}.clientWidth")
+    phone.wait_for_function(NOTHING_CUT)
 
 
 def test_while_presenting_keys_run_the_lesson_and_open_panels_and_lessons(app: str, page: Page) -> None:
@@ -186,6 +189,23 @@ def test_on_a_phone_the_sidebar_closes_when_a_lesson_is_chosen(app: str, phone: 
     phone.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
     expect(phone.locator("h1")).to_contain_text("jit(vmap(f))")
     expect(phone.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
+
+
+def test_the_bar_is_whole_at_every_width(app: str, small_page: Page) -> None:
+    open_stage(small_page, f"{app}/training")  # it has the most buttons
+    for width in (1250, 1100, 900, 700):
+        small_page.set_viewport_size({"width": width, "height": 720})
+        small_page.wait_for_function(NOTHING_CUT)
+
+
+def test_shared_settings_stay_when_another_lesson_is_pressed_before_the_page_is_there(
+    app: str, small_page: Page
+) -> None:
+    small_page.set_default_timeout(h.TIMEOUT_MS)
+    small_page.goto(f"{app}/jit_grad?batch_size=64", wait_until="commit")
+    small_page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
+    expect(small_page.locator("h1")).to_contain_text("jit(vmap(f))")
+    expect(small_page.get_by_label("Batch size", exact=True)).to_have_value("64")
 
 
 def test_the_shared_settings_are_put_back_by_one_press(app: str, page: Page) -> None:
