@@ -195,16 +195,17 @@ class Follower:
     async def _read(self) -> None:
         async for data in self._socket:
             assert isinstance(data, bytes)
-            if self.watched and self.watched in data:
-                self.seen_at = self.seen_at or time.time()
+            news = self._reads
+            if self.watched and not self.seen_at and self.watched in data:
+                self.seen_at, news = time.time(), True
             if len(data) < 60 and ForwardMsg.FromString(data).WhichOneof("type") == "script_finished":
-                self.complete_at = time.time()
+                self.complete_at, news = time.time(), True
             if self._reads:
                 self.received.append(data)
+            if self._reads or b'"token"' in data:
                 self._take(ForwardMsg.FromString(data))
-            elif b'"token"' in data:
-                self._take(ForwardMsg.FromString(data))
-            self._changed.set()
+            if news:
+                self._changed.set()
 
     def _take(self, message: ForwardMsg) -> None:
         if message.WhichOneof("type") == "new_session":

@@ -8,6 +8,7 @@ import pytest
 import websockets
 from followers import Follower, Lecturer, voted
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from test_pages import open_page
 
 from lib.live import room as rooms
 from lib.live.room import Offer, Room, RoomError, Rooms, Truth, code_of
@@ -176,6 +177,11 @@ def test_run_shows_the_truth_when_it_has_come_or_says_why_not(room):
     room.reveal()
     room.run()
     assert (room.state()["ballot"]["truth"], room.state()["ballot"]["words"]) == (None, "no such shape")
+
+
+def test_where_nothing_can_be_pushed_teach_says_so_in_a_sentence():
+    teach = next(button for button in open_page("jit_vmap").sidebar.button if button.label == "Teach")
+    assert teach.disabled and teach.help.startswith("A room needs a server that pushes") and teach.help.count(".") == 2
 
 
 # With a server: what goes over the wire.
