@@ -7,6 +7,7 @@ frame, registers the navigation and starts over inside it.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
 from pathlib import Path
@@ -81,7 +82,8 @@ def run() -> None:
     finally:
         PAGE.reset(token)
     if not presenting:
-        _footer(page.url_path)
+        with reflection.private() if reflection else nullcontext():  # who follows goes where the lecturer goes
+            _footer(page.url_path)
     room_view.finish(reflection, page.url_path)
     waiting.finish()
 
