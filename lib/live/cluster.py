@@ -199,7 +199,8 @@ class RemoteWorker:
             before = state.number if state.worker is self else await asyncio.wrap_future(state.fetch())
         elif state is not None and not isinstance(state, Saved):
             before = Saved.of(state)
-        chunk, self._load = await self.ask("advance", run.number, before, after.number, *request)
+        chunk, load = await self.ask("advance", run.number, before, after.number, *request)
+        self._load = -(-load // self.ahead)  # each run has so many turns there at a time
         if isinstance(state, Ticket) and state.there is not None and not state.there.done():
             await asyncio.wait({asyncio.wrap_future(state.there)})  # one after the other
         return chunk._replace(state=after)

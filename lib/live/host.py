@@ -51,7 +51,7 @@ class Host:
         self._engine = default_engine()
         self._local = LocalWorker(self._engine)
         self._kept: dict[int, Any] = {}
-        """By ticket: runs that are open, measurements, and states, each a future until it is computed."""
+        """By ticket: runs that are open, measurements, and states, each by the chunk that it comes of."""
         self._data: OrderedDict[bytes, Any] = OrderedDict()
 
     async def ask(self, method: str, request: bytes, dropped: list[int]) -> tuple[bool, bytes]:
@@ -106,25 +106,22 @@ class Host:
     ) -> Any:
         opened: Opened = self._kept[run]
         _lately[id(self), run] = time.monotonic()
-        computed = self._state(after)
-        try:
-            # It may still be computed, or not even be asked for: two requests can overtake each other.
-            state = await self._state(before) if isinstance(before, int) else before
-            args = opened, state, learning_rate, num_steps, want_picture
-            chunk = await asyncio.wrap_future(self._local.advance(*args)[1])
-        except Exception as error:
-            computed.set_exception(error)
-            computed.exception()  # told to whoever asked for the chunk
-            raise
-        computed.set_result(chunk.state)
+        asked = self._chunk(after)
+        # Two requests can overtake each other. The chunk before need not be computed yet: this one stands behind it.
+        state = await self._chunk(before) if isinstance(before, int) else before
+        future = self._local.advance(opened, state, learning_rate, num_steps, want_picture)[1]
+        asked.set_result(future)
+        chunk = await asyncio.wrap_future(future)
         saved = await asyncio.to_thread(Saved.of, chunk.state) if save else None
         return chunk._replace(state=None, saved=saved), self._local.load(opened.spec.device)
 
-    def _state(self, ticket: int) -> asyncio.Future:
+    def _chunk(self, ticket: int) -> asyncio.Future:
+        """When it has been asked for, the future of the chunk that a state is of."""
         return self._kept.setdefault(ticket, asyncio.get_running_loop().create_future())
 
     async def _fetch(self, ticket: int) -> Saved:
-        return await asyncio.to_thread(Saved.of, await self._state(ticket))
+        chunk = await asyncio.wrap_future(await self._chunk(ticket))
+        return await asyncio.to_thread(Saved.of, chunk.state)
 
     async def _measure(self, ticket: int, device: jax.Device, make: Callable[[], Any] | None) -> Any:
         if make is not None:

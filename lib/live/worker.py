@@ -233,8 +233,11 @@ def take_chunk(
     """The next chunk of a run, or its first.
 
     Args:
-        state: a `TrainState`, or what gives one: a `Saved`, or a state of another worker's. None for the start.
+        state: a `TrainState`, or what gives one: a `Saved`, a state of another worker's, or the future of a chunk that
+            comes before in the same queue. None for the start.
     """
+    if isinstance(state, Future):
+        state = state.result().state
     if not isinstance(state, TrainState):
         saved = state if state is None or isinstance(state, Saved) else state.fetch().result()
         state = start_state(program, spec.seed, spec.placed_data)
