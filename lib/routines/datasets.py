@@ -8,7 +8,7 @@ import io
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,20 @@ class DataError(ValueError):
     """Data that cannot be trained on; the message says what to do about it."""
 
 
+class Drawn(NamedTuple):
+    """Data that a seed draws: one of `NAMES`, and how many examples, None for as many as there are."""
+
+    name: str
+    examples: int | None = None
+
+
+class File(NamedTuple):
+    """A visitor's own CSV, and which of its columns is the target."""
+
+    name: str
+    target: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples split into train and test.
@@ -39,6 +53,7 @@ class Dataset:
         names: of the features, then of the target.
         labels: what the classes are called.
         digest: tells data apart.
+        origin: where it comes from; None if that is nowhere else.
     """
 
     train: tuple[np.ndarray, np.ndarray]
@@ -48,6 +63,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     image: bool = False
     digest: str = field(default="")
+    origin: Drawn | File | None = None
 
     @property
     def features(self) -> int:
@@ -85,16 +101,17 @@ class Dataset:
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
-        """What `training.Training` trains on, as NumPy arrays.
-
-        `train`, `test`, `grid`, and `order`: eight shuffled passes over the training examples, and their
-        beginning once more, so that a batch is a slice of it wherever it starts.
-        """
-        rng = np.random.default_rng(zlib.crc32(self.digest.encode()))
-        n = len(self.train[0])
-        order = np.concatenate([rng.permutation(n) for _ in range(PASSES)]).astype(np.int32)
-        order = np.resize(order, PASSES * n + MAX_BATCH_SIZE)
+        """What `training.Training` trains on, as NumPy arrays: `train`, `test`, `grid`, and their `order`."""
+        order = shuffled(len(self.train[0]), self.digest)
         return {"train": self.train, "test": self.test, "grid": self.grid[0], "order": order}
+
+
+def shuffled(n: int, digest: str) -> np.ndarray:
+    """int32: eight shuffled passes over `n` examples, and their beginning once more, so that a batch is a slice of it
+    wherever it starts."""
+    rng = np.random.default_rng(zlib.crc32(digest.encode()))
+    order = np.concatenate([rng.permutation(n) for _ in range(PASSES)]).astype(np.int32)
+    return np.resize(order, PASSES * n + MAX_BATCH_SIZE)
 
 
 def _circles(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,45 +147,61 @@ PLANE = {"circles": (_circles, 0.1), "moons": (_moons, 0.12), "spiral": (_spiral
 NAMES = (*PLANE, "regression", "digits")
 
 
+Examples = tuple[np.ndarray, np.ndarray]
+"""Inputs and targets."""
+
+
 def _split(
-    inputs, targets, rng: np.random.Generator, held_out: float, dtype: Any = np.float32, **about: Any
-) -> Dataset:
+    inputs, targets, rng: np.random.Generator, held_out: float, dtype: Any = np.float32
+) -> tuple[Examples, Examples]:
     """Shuffles and holds out a part; at least one example goes to each side."""
     order = rng.permutation(len(inputs))
     inputs, targets = inputs[order].astype(dtype), targets[order].astype(dtype)
     cut = min(max(1, round(len(inputs) * (1 - held_out))), len(inputs) - 1)
-    return Dataset((inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:]), **about)
+    return (inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])
 
 
-@lru_cache(maxsize=32)
-def load(name: str, seed: int, examples: int | None = None) -> Dataset:
-    """One of `NAMES`. The seed draws the noise and the split.
-
-    Args:
-        examples: how many to keep, test and train together; None for as many as there are.
-    """
+def draw(name: str, seed: int, examples: int | None = None) -> tuple[Examples, Examples]:
+    """Examples to train on, and those held out. The seed draws the noise and the split."""
     rng = np.random.default_rng(seed)
-    digest = f"{name}/{seed}/{examples}"
     if name in PLANE:
         pattern, noise = PLANE[name]
         inputs, targets = pattern(rng, examples or 1000)
         inputs = inputs + noise * rng.normal(size=inputs.shape)
-        about = {"classes": 2, "names": ("x", "y", "class"), "labels": ("0", "1")}
-        return _split(inputs, targets, rng, 0.3, digest=digest, **about)
+        return _split(inputs, targets, rng, 0.3)
     if name == "regression":
         inputs = rng.uniform(-1, 1, (examples or 130, 1))
         targets = np.sin(4 * inputs[:, 0]) + 0.1 * rng.normal(size=len(inputs))
-        return _split(inputs, targets, rng, 30 / 130, classes=0, names=("x", "y"), digest=digest)
-    if name == "digits":
-        from sklearn.datasets import load_digits  # here: the import takes most of a second
+        return _split(inputs, targets, rng, 30 / 130)
+    from sklearn.datasets import load_digits  # here: the import takes most of a second
 
-        inputs, targets = load_digits(return_X_y=True)
-        names = tuple(f"pixel {i}" for i in range(64))
-        return _split(
-            inputs[:examples] / 16, targets[:examples], rng, 0.3, classes=10, names=(*names, "digit"),
-            labels=tuple("0123456789"), image=True, digest=digest,
-        )  # fmt: skip
-    raise ValueError(f"`name` must be one of {', '.join(NAMES)}, got {name!r}.")
+    inputs, targets = load_digits(return_X_y=True)
+    return _split(inputs[:examples] / 16, targets[:examples], rng, 0.3)
+
+
+def digest_of(name: str, seed: int, examples: int | None = None) -> str:
+    """What tells drawn data apart."""
+    return f"{name}/{seed}/{examples}"
+
+
+@lru_cache(maxsize=32)
+def load(name: str, seed: int, examples: int | None = None) -> Dataset:
+    """One of `NAMES`, as `draw` gives it.
+
+    Args:
+        examples: how many to keep, test and train together; None for as many as there are.
+    """
+    about: dict[str, Any] = {"digest": digest_of(name, seed, examples), "origin": Drawn(name, examples)}
+    if name in PLANE:
+        about |= {"classes": 2, "names": ("x", "y", "class"), "labels": ("0", "1")}
+    elif name == "regression":
+        about |= {"classes": 0, "names": ("x", "y")}
+    elif name == "digits":
+        names = (*(f"pixel {i}" for i in range(64)), "digit")
+        about |= {"classes": 10, "names": names, "labels": tuple("0123456789"), "image": True}
+    else:
+        raise ValueError(f"`name` must be one of {', '.join(NAMES)}, got {name!r}.")
+    return Dataset(*draw(name, seed, examples), **about)
 
 
 def read_csv(content: bytes) -> pd.DataFrame:
@@ -238,11 +271,28 @@ def _numbers(column: pd.Series) -> np.ndarray:
         return column.map(lambda cell: float(str(cell))).to_numpy(np.float64)
 
 
-def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
+def from_table(table: pd.DataFrame, target: str, seed: int, file: str = "data.csv") -> Dataset:
+    """The rows of a table as data to train on.
+
+    Args:
+        file: what the table was read from.
+
+    Raises:
+        DataError: with one sentence for the visitor.
+    """
+    train, test, about = split_table(table, target, seed)
+    names = (*(name for name in table.columns if name != target), target)
+    return Dataset(train, test, names=names, origin=File(file, target), **about)
+
+
+def split_table(table: pd.DataFrame, target: str, seed: int) -> tuple[Examples, Examples, dict[str, Any]]:
     """Every other column is a feature, scaled to mean 0 and standard deviation 1 of the training part.
 
     The target is a class if it is text, or if its numbers are whole and there are at most 20 of them, each
     seen twice on average; else it is a number to regress on, scaled alike.
+
+    Returns:
+        Examples to train on, those held out, and the `classes`, `labels` and `digest` of a `Dataset`.
 
     Raises:
         DataError: with one sentence for the visitor.
@@ -255,19 +305,17 @@ def from_table(table: pd.DataFrame, target: str, seed: int) -> Dataset:
     classes, labels, targets = _targets(table[target], target)
     rng = np.random.default_rng(seed)
     digest = hashlib.sha256(inputs.tobytes() + targets.tobytes() + repr((features, target, seed)).encode()).hexdigest()
-    split = _split(
-        inputs, targets, rng, 0.25, np.float64, classes=classes, names=(*features, target), labels=labels, digest=digest
-    )
+    train, test = _split(inputs, targets, rng, 0.25, np.float64)
     # The statistics of the training part alone, since the test part must stay unseen; in float64, since numbers such
     # as dates differ in digits that float32 does not have.
-    scaled = [_standardised(split.train[0], split.test[0])]
-    scaled.append((split.train[1], split.test[1]) if classes else _standardised(split.train[1], split.test[1]))
+    scaled = [_standardised(train[0], test[0])]
+    scaled.append((train[1], test[1]) if classes else _standardised(train[1], test[1]))
     (train_inputs, test_inputs), (train_targets, test_targets) = scaled
-    return Dataset(
+    return (
         (train_inputs.astype(np.float32), train_targets.astype(np.float32)),
         (test_inputs.astype(np.float32), test_targets.astype(np.float32)),
-        classes, split.names, labels, digest=digest,
-    )  # fmt: skip
+        {"classes": classes, "labels": labels, "digest": digest},
+    )
 
 
 def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

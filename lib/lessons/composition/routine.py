@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.lessons.composition import transforms
-from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack
+from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack, numbers_of
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
+from lib.routines.snippets import source, written
 from lib.routines.typed import TypedFunction, check, parse
 
 
@@ -246,6 +247,12 @@ def _axes(leaf: Leaf) -> list[tuple[int, bool]]:
     return [(size, role == BATCH) for size, role in zip(leaf.shape, leaf.roles, strict=True)]
 
 
+@lru_cache(maxsize=128)
+def _applied(fun: Callable[..., Any], stack: Stack) -> Callable[..., Any]:
+    """One object for each stack, by which the code of it is found."""
+    return transforms.apply(fun, stack)
+
+
 @dataclass(frozen=True)
 class StackDescent:
     """Gradient descent along what a stack computes.
@@ -272,30 +279,56 @@ class StackDescent:
         signature = self._signature()
         return transforms.draw(signature.names, signature.inputs, seed, self.function.positive)
 
-    def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
-        return new_state({"argument": data[self.gradient.argnum]}, key)
+    @property
+    def arguments(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Name and shape of each argument."""
+        signature = self._signature()
+        return tuple((name, leaf.shape) for name, leaf in zip(signature.names, signature.inputs, strict=True))
 
-    def _losses(self, params: Array, data: tuple) -> Array:
-        """f of each example, or of the only one."""
-        args = self._replaced(params, data)
+    def examples(self, seed: int) -> tuple[np.ndarray, ...]:
+        """The arguments, float32; the one that descends is there as its starting point."""
+        return tuple(numbers_of(name, shape, seed, self.function.positive) for name, shape in self.arguments)
+
+    def written(self) -> list[tuple[Any, str, str]]:
+        """The function, the stack and the losses as code."""
+        fun, names = self.function.fun, tuple(name for name, _ in self.function.arguments)
+        code = written(fun) if isinstance(fun, TypedFunction) else f"{source(fun)}\n\n\nf = {fun.__name__}"
+        code += f"\n{transforms.code(self.gradient.stack, names)}"
+        losses = f"losses_of = {transforms.nested(self._mapped)}"
+        return [(self.stacked, f"f{len(self.gradient.stack)}", code), (self.losses_of, "losses_of", losses)]
+
+    @property
+    def stacked(self) -> Callable[..., Any]:
+        """What the descent goes along."""
+        return _applied(self.function.fun, self.gradient.stack)
+
+    @property
+    def _mapped(self) -> Stack:
         # Where the gradients are to have their batch axis, the losses may have none.
-        stack = tuple(
+        return tuple(
             Level("vmap", tuple(pair for pair in level.keywords if pair[0] == "in_axes"))
             for level in self.gradient.stack
             if level.name == "vmap"
         )
-        losses = transforms.apply(self.function.fun, stack)(*args)
-        return losses.ravel()
+
+    @property
+    def losses_of(self) -> Callable[..., Any]:
+        """f of each example, or of the only one."""
+        return _applied(self.function.fun, self._mapped)
+
+    def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
+        return new_state({"argument": data[self.gradient.argnum]}, key)
 
     def _replaced(self, params: Array, data: tuple) -> tuple:
         return (*data[: self.gradient.argnum], params, *data[self.gradient.argnum + 1 :])
 
     def step(self, state: TrainState, data: tuple, learning_rate: Float[Array, ""]) -> tuple[TrainState, Metrics]:
         params = state.params["argument"]
-        result = transforms.apply(self.function.fun, self.gradient.stack)(*self._replaced(params, data))
+        args = self._replaced(params, data)
+        result = self.stacked(*args)
         grads = result[1] if isinstance(result, tuple) else result
         grads = grads.mean(0) if self.gradient.per_example else grads
-        losses = self._losses(params, data)
+        losses = self.losses_of(*args).ravel()
         metrics = {"loss": losses.mean(), "lowest": losses.min(), "highest": losses.max(), "each": losses[:CURVES]}
         return state._replace(params={"argument": sgd(params, grads, learning_rate)}, step=state.step + 1), metrics
 

@@ -603,6 +603,13 @@ def expression(stack: Stack, name: str = "f") -> str:
     return name
 
 
+def nested(stack: Stack, name: str = "f") -> str:
+    """The stack as one expression of JAX's own functions, where each level is one."""
+    for level in stack:
+        name = f"jax.{level.name}({name}{level.written()})"
+    return name
+
+
 def short(stack: Stack) -> str:
     """A stack without its keywords."""
     return expression(tuple(Level(level.name) for level in stack))
@@ -614,7 +621,11 @@ def code(stack: Stack, names: tuple[str, ...]) -> str:
     for number, level in enumerate(stack, 1):
         built = TRANSFORMS[level.name].code.format(name=level.name, f=below, k=level.written(), n=len(names))
         below, names = f"f{number}", names_after(names, (level,))
-        lines.append(f"{below} = {built}")
+        takes_all = "lambda *args: "
+        if built.startswith(takes_all):
+            lines.append(f"def {below}(*args):\n    return {built.removeprefix(takes_all)}\n")
+        else:
+            lines.append(f"{below} = {built}")
     return "\n".join(lines)
 
 
@@ -679,14 +690,17 @@ def draw(names: tuple[str, ...], inputs: tuple[Any, ...], seed: int, positive: b
     A name has the same numbers at each level, so that the first example of a batch is the one without a batch.
     """
 
-    def values(name: str, leaf: Leaf, number: int) -> np.ndarray:
-        rng = np.random.default_rng((seed, number, zlib.crc32(name.encode())))
-        numbers = rng.uniform(-1, 1, leaf.shape)
-        sizes = 0.2 + 1.3 * np.abs(numbers)
-        return np.asarray(sizes if positive else np.sign(numbers) * sizes, np.float32)
-
     drawn = []
     for name, tree in zip(names, inputs, strict=True):
         leaves, structure = _flat(tree)
-        drawn.append(structure.unflatten([values(name, leaf, i) for i, leaf in enumerate(leaves)]))
+        numbers = [numbers_of(name, leaf.shape, seed, positive, i) for i, leaf in enumerate(leaves)]
+        drawn.append(structure.unflatten(numbers))
     return tuple(drawn)
+
+
+def numbers_of(name: str, shape: tuple[int, ...], seed: int, positive: bool = False, place: int = 0) -> np.ndarray:
+    """Numbers for an argument of that name, float32."""
+    rng = np.random.default_rng((seed, place, zlib.crc32(name.encode())))
+    numbers = rng.uniform(-1, 1, shape)
+    sizes = 0.2 + 1.3 * np.abs(numbers)
+    return np.asarray(sizes if positive else np.sign(numbers) * sizes, np.float32)

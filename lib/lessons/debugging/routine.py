@@ -80,6 +80,11 @@ def batch_at(data: tuple[Any, Any], step: Any, batch_size: int) -> tuple[Any, An
 # The live run.
 
 
+def message(step: Any, loss: Any, scale: Any) -> str:
+    """What a step says."""
+    return f"step {int(step):,}: loss {float(loss):.4f}, smallest deviation {float(scale):.4f}"
+
+
 class Board:
     """What the steps of each visitor's run have said, by step.
 
@@ -112,7 +117,7 @@ class Board:
             self._said.move_to_end(int(ticket))
             while said and next(reversed(said)) >= step:
                 said.popitem()
-            said[step] = f"step {step:,}: loss {float(loss):.4f}, smallest deviation {float(scale):.4f}"
+            said[step] = message(step, loss, scale)
             while len(said) > self.LENGTH:
                 said.pop(next(iter(said)))
             while len(self._said) > self.SIZE:
@@ -126,6 +131,21 @@ class Board:
 
 
 BOARD = Board()
+
+
+def tell(data: dict[str, Any], step: Any, loss: Any, scale: Any) -> None:
+    """Has the program say how it is, on the board."""
+    jax.debug.callback(BOARD.note, data["ticket"], step, loss, scale)
+
+
+def print_message(step: Any, loss: Any, scale: Any) -> None:
+    """Called from inside the program."""
+    print(message(step, loss, scale))
+
+
+def tell_by_print(data: dict[str, Any], step: Any, loss: Any, scale: Any) -> None:
+    """Has the program say how it is."""
+    jax.debug.callback(print_message, step, loss, scale)
 
 
 @dataclass(frozen=True)
@@ -148,6 +168,15 @@ class Watched:
         inputs, targets = noisy_sine(seed)
         return {"inputs": inputs, "targets": targets, "ticket": np.asarray(self.ticket)}
 
+    def examples(self, seed: int) -> dict[str, Any]:
+        """The data, without what is said of the visitor."""
+        inputs, targets = noisy_sine(seed)
+        return {"inputs": inputs, "targets": targets}
+
+    def written(self) -> list[tuple[Any, str, Any]]:
+        """A program that is alone says how it is by `print`."""
+        return [(tell, "tell_by_print", tell_by_print)]
+
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         return new_state(init_params(key), key)
 
@@ -160,7 +189,7 @@ class Watched:
         if self.every:
             jax.lax.cond(
                 state.step % self.every == 0,
-                lambda: jax.debug.callback(BOARD.note, data["ticket"], state.step, loss, scales.min()),
+                lambda: tell(data, state.step, loss, scales.min()),
                 lambda: None,
             )
         metrics = {"loss": loss, "smallest deviation": scales.min()}

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.jit_grad.contours import contour, levels_of, thinned
 from lib.lessons.jit_grad.functions import Name, central_difference, function_of, kinks
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
+from lib.routines.snippets import written
+from lib.routines.typed import parse
 
 CURVES = 16
 """Points whose losses are reported one by one, and whose way is kept; of more the range is reported."""
@@ -100,6 +102,14 @@ class Descent:
         """The constants, float32[] each; no seed draws them."""
         constants = function_of(self.function).constants.values() if self.constants is None else self.constants
         return tuple(np.array(c, np.float32) for c in constants)
+
+    def written(self) -> list[tuple[Any, str, str]]:
+        """A typed function as code: variables first, then constants."""
+        if isinstance(self.function, str):
+            return []
+        function = function_of(self.function)
+        arguments = (*function.variables, *function.constants)
+        return [(function.fun, "f", written(parse(self.function.text), arguments))]
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         f = function_of(self.function)

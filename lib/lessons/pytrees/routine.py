@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
 from lib.lessons.state_libraries.plain import predict
-from lib.routines.datasets import load
+from lib.routines.datasets import draw
 from lib.routines.networks import Network, Params, init_params
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
@@ -213,7 +213,7 @@ class TreeTraining:
         return replace(self, batch_size=0)
 
     def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return load("regression", seed).train
+        return draw("regression", seed)[0]
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         return new_state(init_params(network(self.depth), key), key)

@@ -26,8 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from lib.lessons.state_libraries.common import NETWORK
-from lib.routines.datasets import PASSES
-from lib.routines.datasets import load as load_dataset
+from lib.routines.datasets import PASSES, digest_of, draw, shuffled
 from lib.routines.networks import init_params
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 
@@ -165,7 +164,8 @@ class Libraries:
         return replace(self, batch_size=0)
 
     def data(self, seed: int) -> dict[str, Any]:
-        return load_dataset(DATA, seed).arrays
+        train, _ = draw(DATA, seed)
+        return {"train": train, "order": shuffled(len(train[0]), digest_of(DATA, seed))}
 
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         params_key, key = jax.random.split(key)

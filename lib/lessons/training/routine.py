@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from lib.lessons.training.seen import units_seen, weights_seen
-from lib.routines.datasets import PASSES, Dataset
+from lib.routines.datasets import PASSES, Dataset, File, digest_of, draw, read_csv, shuffled, split_table
 from lib.routines.networks import (
     Network,
     batched_forward,
@@ -75,6 +76,17 @@ class Training:
         if self.dataset is None:
             raise ValueError("A training needs data to run on, and `dataset` is None; give a `Dataset`.")
         return self.dataset.arrays
+
+    def examples(self, seed: int) -> dict[str, Any]:
+        """What to train on, from where it comes, and in which order."""
+        origin = self.dataset.origin if self.dataset is not None else None
+        if isinstance(origin, File):
+            train, _, about = split_table(read_csv(Path(origin.name).read_bytes()), origin.target, seed)
+            return {"train": train, "order": shuffled(len(train[0]), about["digest"])}
+        if origin is None:
+            raise ValueError("This dataset comes from nowhere else, and cannot be made anew; load it by its name.")
+        train, _ = draw(origin.name, seed, origin.examples)
+        return {"train": train, "order": shuffled(len(train[0]), digest_of(origin.name, seed, origin.examples))}
 
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         params_key, key = jax.random.split(key)

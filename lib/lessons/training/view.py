@@ -94,7 +94,7 @@ def _own_data(seed: int) -> datasets.Dataset | None:
         table: pd.DataFrame = kept["table"]
         target = st.selectbox("Target", list(table.columns), len(table.columns) - 1, key="csv_target")
         if kept.get("asked") != (target, seed):
-            kept["dataset"] = datasets.from_table(table, target, seed)
+            kept["dataset"] = datasets.from_table(table, target, seed, file.name)
             kept["asked"] = (target, seed)
     except datasets.DataError as error:
         st.error(str(error))
