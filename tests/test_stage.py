@@ -1,6 +1,8 @@
 """The first screen of every page, presenting, and the phone, in a real browser."""
 
+import json
 import re
+from pathlib import Path
 
 import harness as h
 import pytest
@@ -222,10 +224,26 @@ def test_the_shared_settings_are_put_back_by_one_press(app: str, page: Page) -> 
 def test_a_chart_is_saved_with_its_settings(app: str, page: Page) -> None:
     open_stage(page, f"{app}/jit_vmap?seed=5")
     run(page)
-    with page.expect_download() as saving:
-        page.locator(".live .chart button").first.click()
-    assert saving.value.suggested_filename.endswith(".png")
-    assert "seed-5" in saving.value.suggested_filename
+    chart = page.locator(".live .chart").nth(1)
+    begins = {"PNG": b"\x89PNG", "SVG": b"<svg", "CSV": b"part,"}
+    for kind, begin in begins.items():
+        chart.locator(".save summary").click()
+        with page.expect_download() as saving:
+            chart.get_by_role("button", name=kind).click()
+        assert re.search(rf"seed-5.*\.{kind.lower()}$", saving.value.suggested_filename)
+        assert Path(saving.value.path()).read_bytes().startswith(begin)
+
+
+def test_a_run_is_taken_home_as_a_script_and_a_notebook_on_a_phone_too(app: str, phone: Page) -> None:
+    open_stage(phone, f"{app}/jit_grad_vmap?seed=5&batch_size=8")
+    h.press(phone, "More")
+    taken = {}
+    for name in ("Script", "Notebook"):
+        with phone.expect_download() as saving:
+            h.press(phone, name)
+        taken[name] = Path(saving.value.path()).read_text(encoding="utf-8")
+    assert f"{app}/jit_grad_vmap?" in taken["Script"] and "SEED = 5" in taken["Script"]
+    assert "batch_size=8" in taken["Script"] and json.loads(taken["Notebook"])["nbformat"] == 4
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

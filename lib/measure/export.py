@@ -16,15 +16,13 @@ import subprocess
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jax
-import numpy as np
 from ruff.__main__ import find_ruff_bin
 
-from lib.measure.timing import in_turns, interleaved
+from lib.measure.timing import in_turns
 from lib.routines.problem import HostProblem, Problem
 from lib.routines.specialise import Specialiser
 

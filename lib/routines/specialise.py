@@ -501,9 +501,9 @@ class Specialiser:
         out = ""
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
-                if any(isinstance(name, ast.Name) and name.id in scope.known for name in ast.walk(part.value)):
-                    if not isinstance(part.value, ast.Name):
-                        raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
+                names = [name.id for name in ast.walk(part.value) if isinstance(name, ast.Name)]
+                if not isinstance(part.value, ast.Name) and any(name in scope.known for name in names):
+                    raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
                 inner = self.text(part.value, scope) if isinstance(part.value, ast.Name) else ast.unparse(part.value)
                 spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
                 out += "{" + inner + (f":{spec}" if spec else "") + "}"
@@ -538,9 +538,9 @@ class Specialiser:
             if isinstance(part, ast.Lambda | ast.JoinedStr):
                 return False
             if isinstance(part, ast.Name) and part.id not in inner:
-                if part.id in scope.known:
-                    vanishes = True
-                elif part.id not in scope.local and _ours(getattr(scope.module.module, part.id, None)):
+                if part.id in scope.known or (
+                    part.id not in scope.local and _ours(getattr(scope.module.module, part.id, None))
+                ):
                     vanishes = True
                 elif part.id in scope.local or (
                     not hasattr(scope.module.module, part.id) and not hasattr(builtins, part.id)

@@ -87,11 +87,14 @@ class Chart {
     this.element = element;
     this.live = live;
     this.canvas = element.appendChild(document.createElement("div"));
-    const save = element.appendChild(document.createElement("button"));
-    save.textContent = "⤓";
-    save.title = "Save as PNG, with the settings";
-    save.setAttribute("aria-label", save.title);
-    save.onclick = () => this.save();
+    const menu = element.appendChild(document.createElement("details"));
+    menu.className = "save";
+    menu.innerHTML = '<summary title="Save this chart" aria-label="Save this chart">⤓</summary>';
+    for (const kind of ["PNG", "SVG", "CSV"]) {
+      const button = menu.appendChild(document.createElement("button"));
+      button.textContent = kind;
+      button.onclick = () => (menu.open = false, this.save(kind));
+    }
     this.resized = new ResizeObserver(() => this.resize());
     this.resized.observe(element);
   }
@@ -112,6 +115,7 @@ class Chart {
     const font = this.live.font();
     key += font;
     this.spec = spec;
+    this.data = data;
     if (this.key !== key || this.theme !== theme) {
       this.key = key;
       this.theme = theme;
@@ -134,12 +138,18 @@ class Chart {
     for (const name in data) this.view.data(name, data[name]);
     await this.view.runAsync();
   }
-  // The picture with the settings below it, so that one knows a year later what it shows.
-  async save() {
+  // With the settings, so that one knows a year later what it shows.
+  async save(kind) {
     if (!this.view) return;
-    const chart = await this.view.toCanvas(2);
     const style = getComputedStyle(this.element);
     const ground = style.getPropertyValue("--st-background-color").trim() || "#fff";
+    if (kind === "CSV") return this.download(new Blob([this.table()], { type: "text/csv" }), kind);
+    if (kind === "SVG") {
+      const told = `<title>${escape(this.live.settings)}</title><rect width="100%" height="100%" fill="${ground}"/>`;
+      const svg = (await this.view.toSVG()).replace(/(<svg[^>]*>)/, `$1${told}`);
+      return this.download(new Blob([svg], { type: "image/svg+xml" }), kind);
+    }
+    const chart = await this.view.toCanvas(2);
     const picture = document.createElement("canvas");
     picture.width = chart.width;
     picture.height = chart.height + 44;
@@ -150,10 +160,22 @@ class Chart {
     pen.fillStyle = style.color;
     pen.font = "22px sans-serif";
     pen.fillText(this.live.settings, 12, picture.height - 14, picture.width - 24);
+    picture.toBlob((blob) => this.download(blob, kind));
+  }
+  // What is drawn: a row for each, behind the name of its part of the chart.
+  table() {
+    const parts = Object.entries(this.data).filter(([, rows]) => rows.length);
+    const columns = [...new Set(parts.flatMap(([, rows]) => Object.keys(rows[0])))];
+    const cell = (value) => (value == null ? "" : /[",\n]/.test(value) ? `"${String(value).replace(/"/g, '""')}"` : value);
+    const rows = parts.flatMap(([name, rows]) => rows.map((row) => [name, ...columns.map((column) => cell(row[column]))]));
+    return [["part", ...columns], ...rows].map((row) => row.join(",")).join("\n");
+  }
+  download(blob, kind) {
     const link = document.createElement("a");
-    link.href = picture.toDataURL("image/png");
-    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 150)}.png`;
+    link.href = URL.createObjectURL(blob);
+    link.download = `${this.live.settings.replace(/[^\w.]+/g, "-").slice(0, 150)}.${kind.toLowerCase()}`;
     link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
   close() {
     this.resized.disconnect();

@@ -21,7 +21,7 @@ from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
 from lib.live.worker import LocalWorker, place
 from lib.measure.timing import duration
 from lib.routines.problem import Problem, ProblemError
-from lib.ui import charts, frame, frames, push, room_view, stage, waiting
+from lib.ui import charts, frame, frames, push, room_view, stage, take_home, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import ask, visitor
 from lib.ui.style import quantity, stats
@@ -98,6 +98,7 @@ def live(
         compared = _compared(name, problem, controls) if compares else None
         with stage.more() if on_stage else nullcontext():
             chosen_pace: str = ask("{}_pace", "Steps a second", list(PACES), part=name, default=pace, width=150)
+            take_home.buttons(name, problem, controls, timings=compares)
     with stage.below() if on_stage else st.container():
         if code:
             st.html(f"<code class='runs'>{escape(code)}</code>")

@@ -18,7 +18,7 @@ from lib.measure.stages import NO_OPERATIONS, Stages, stages_made
 from lib.measure.timing import Rows, duration
 from lib.routines.mistakes import Mistake, Outcome, provoke
 from lib.routines.snippets import printed
-from lib.ui import stage, waiting
+from lib.ui import stage, take_home, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import PAGE, ask, visitor
 from lib.ui.style import quantity, stats
@@ -168,6 +168,8 @@ def measure(
             )
         if taken.records:
             draw(list(taken.records))
+            if taken.done:
+                take_home.records(name, taken.records)
 
     waiting.watch(look, show, endless=True)
 

@@ -99,9 +99,10 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .live .chart { flex: 1 1 calc(100% * var(--share) - 1.2rem); min-width: min(100%, 18rem); position: relative; }
 .live .chart.empty::after { content: var(--hint); position: absolute; inset: 45% 0 auto 12%; text-align: center; opacity: .85; }
 .live .text { flex: 1 0 100%; order: 1; }
-.live .chart button { position: absolute; top: 0; right: 0; border: 0; background: none; color: inherit; opacity: .75;
-  cursor: pointer; font-size: .95rem; padding: .1rem .4rem; }
-.live .chart button:hover, .live .chart button:focus-visible { opacity: 1; }
+.live .chart .save { position: absolute; top: 0; right: 0; z-index: 2; text-align: right; font-size: .95rem; }
+.live .chart .save summary { cursor: pointer; list-style: none; padding: .1rem .4rem; opacity: .85; }
+.live .chart .save button { display: block; width: 100%; padding: .2rem .7rem; cursor: pointer; color: inherit;
+  background: var(--st-secondary-background-color, Canvas); border: 1px solid rgba(128, 128, 128, .4); }
 .live .caption, .live details { font-size: .9rem; line-height: 1.4; opacity: .9; }
 .live .notes { min-height: 2.55rem; }  /* two lines: what follows stays where it is */
 .live .warning, .live .error, .live .info { padding: .5rem .9rem; border-radius: .5rem; margin: .3rem 0; }
@@ -151,7 +152,7 @@ _PRESENTING = """
 code.runs { font-size: 1.45rem; font-weight: 600; }
 .stats { grid-template-columns: repeat(auto-fill, minmax(6.6rem, 1fr)); }
 .stats .name { font-size: .95rem; } .stats .value { font-size: 1.45rem; }
-.live .notes { min-height: 0; } .live .notes .caption, .live .notes details, .live .chart button { display: none; }
+.live .notes { min-height: 0; } .live .notes .caption, .live .notes details, .live .chart .save { display: none; }
 html { font-size: clamp(13px, 1.1vw, 30px) !important; }
 .st-key-stage_buttons [class*="_compare"] [data-testid="stMarkdownContainer"] { display: none; }
 .st-key-seed { flex-basis: 6rem !important; width: 6rem !important; }

@@ -1,0 +1,77 @@
+"""Take it home: what runs on a page, as a script and as a notebook; what was measured, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from functools import partial
+from urllib.parse import urlencode
+
+import jax
+import streamlit as st
+
+from lib.measure import export
+from lib.measure.timing import Record
+from lib.routines.problem import Problem
+from lib.routines.specialise import CannotWriteError
+from lib.ui import stage
+from lib.ui.controls import Controls
+
+HIDDEN = ("present", "embed", "room", "teach")
+"""Of the address, what is not the lesson's."""
+
+
+def buttons(name: str, problem: Problem, controls: Controls, timings: bool) -> None:
+    """Downloads of a run. Nothing is written before one is pressed.
+
+    Args:
+        name: of the run; what the widgets' keys and the files begin with.
+        timings: whether a step can be measured by itself.
+    """
+    page = stage.page()
+    settings = f"{controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}"
+    said = export.Page(page.title, _address(), page.task, page.idea, settings=settings)
+    device = controls.device if isinstance(controls.device, jax.Device) else jax.devices()[0]
+
+    def make(kind: str) -> str:
+        try:
+            taken = export.take_run(problem, controls.seed, controls.learning_rate, said, device, timings)
+        except CannotWriteError as error:
+            return f"# This run has no form as code: {error}. Choose another function or other data.\n"
+        return taken.script() if kind == "py" else taken.notebook()
+
+    st.markdown("Take it home")
+    for label, kind, mime, icon in (
+        ("Script", "py", "text/x-python", "code"),
+        ("Notebook", "ipynb", "application/x-ipynb+json", "menu_book"),
+    ):
+        st.download_button(
+            label, partial(make, kind), f"{name}.{kind}", mime, key=f"{name}_{kind}", on_click="ignore",
+            icon=f":material/{icon}:", help="This run with these settings, free of this app: it gives the same losses.",
+        )  # fmt: skip
+
+
+def records(name: str, measured: Sequence[Record]) -> None:
+    """A download of what was measured, a row a record."""
+    st.download_button(
+        "CSV", partial(_csv, tuple(measured)), f"{name}.csv", "text/csv", key=f"{name}_csv", on_click="ignore",
+        icon=":material/table:", help="All that was measured, in milliseconds.",
+    )  # fmt: skip
+
+
+def _csv(measured: tuple[Record, ...]) -> str:
+    more = sorted({name for record in measured for name in record.more})
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow([*(field for field in Record._fields if field != "more"), *more])
+    for record in measured:
+        table.writerow([*record[:-1], *(record.more.get(name) for name in more)])
+    return text.getvalue()
+
+
+def _address() -> str:
+    """The link that restores the page with its settings."""
+    lesson = [(key, value) for key in st.query_params if key not in HIDDEN for value in st.query_params.get_all(key)]
+    where = (st.context.url or "").partition("?")[0]
+    return f"{where}?{urlencode(lesson)}" if lesson else where
