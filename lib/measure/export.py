@@ -298,7 +298,7 @@ def _whole(made: Specialiser, page: Page, what: str, sections: Sequence[Section]
             used[name] = where
     head = "\n\n".join(filter(None, [imports(used), device, constants]))
     with_charts = "\n\n".join(filter(None, [imports({**used, "alt": ("altair", "")}), device, constants]))
-    requirements = dict.fromkeys(["jax", *sorted(_packages(code, used))])
+    requirements = dict.fromkeys(["jax", "numpy", *sorted(_packages(code, used))])
     return TakenHome(page, what, (Section("", head, with_charts), *sections), tuple(requirements))
 
 
