@@ -244,6 +244,13 @@ def test_a_run_is_taken_home_as_a_script_and_a_notebook_on_a_phone_too(app: str,
         taken[name] = Path(saving.value.path()).read_text(encoding="utf-8")
     assert f"{app}/jit_grad_vmap?" in taken["Script"] and "SEED = 5" in taken["Script"]
     assert "batch_size=8" in taken["Script"] and json.loads(taken["Notebook"])["nbformat"] == 4
+    assert "What to notice" in taken["Notebook"]
+    open_stage(phone, f"{app}/jit_grad_vmap?seed=5&batch_size=8&jit_grad_vmap_panel=Code")
+    phone.get_by_text("The run above as a script of its own").click()
+    shown = phone.locator(".st-key-panel [data-testid=stCode]").filter(has_text="NUM_STEPS = 300")
+    shown.wait_for()
+    code = taken["Script"].partition("Settings: ")[2]  # above is the link, in which a panel is open now
+    assert shown.locator("code").text_content().partition("Settings: ")[2].strip() == code.strip()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

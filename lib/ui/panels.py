@@ -41,12 +41,16 @@ def follow(
             with st.popover("Terms", icon=":material/dictionary:"):
                 for term in terms:
                     st.markdown(f"**{term}**: {GLOSSARY[term]}")
+    if isinstance(panels.get("Notice"), str):
+        take_home.notice(str(panels["Notice"]))
     if chosen is None:
         return
     with st.container(key="panel"):
         content = panels[chosen]
         if not isinstance(content, str):
             content()
+            if chosen == "Code":
+                take_home.code()
             return
         st.markdown(content)
         page = stage.page()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 import jax
@@ -17,7 +19,9 @@ from lib.routines.problem import Problem
 from lib.routines.specialise import CannotWriteError
 from lib.ui import stage
 from lib.ui.controls import Controls
+from lib.ui.settings import PAGE
 
+_whole: ContextVar[dict[str, Any]] = ContextVar("the run of the page that is taken home")
 HIDDEN = ("present", "embed", "room", "teach")
 """Of the address, what is not the lesson's."""
 
@@ -32,15 +36,23 @@ def buttons(name: str, problem: Problem, controls: Controls, timings: bool) -> N
     page = stage.page()
     settings = f"{controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}"
     said = export.Page(page.title, _address(), page.task, page.idea, settings=settings)
+    whole: dict[str, Any] = {
+        "page": PAGE.get(),
+        "notice": "",
+    }  # what follows the stage says it, before a button can be pressed
     device = controls.device if isinstance(controls.device, jax.Device) else jax.devices()[0]
 
     def make(kind: str) -> str:
         try:
-            taken = export.take_run(problem, controls.seed, controls.learning_rate, said, device, timings)
+            about = said._replace(notice=whole["notice"])
+            taken = export.take_run(problem, controls.seed, controls.learning_rate, about, device, timings)
         except CannotWriteError as error:
             return f"# This run has no form as code: {error}. Choose another function or other data.\n"
         return taken.script() if kind == "py" else taken.notebook()
 
+    if name == PAGE.get():
+        whole["make"] = make
+        _whole.set(whole)
     st.markdown("Take it home")
     for label, kind, mime, icon in (
         ("Script", "py", "text/x-python", "code"),
@@ -50,6 +62,28 @@ def buttons(name: str, problem: Problem, controls: Controls, timings: bool) -> N
             label, partial(make, kind), f"{name}.{kind}", mime, key=f"{name}_{kind}", on_click="ignore",
             icon=f":material/{icon}:", help="This run with these settings, free of this app: it gives the same losses.",
         )  # fmt: skip
+
+
+def _of_this_page() -> dict[str, Any] | None:
+    whole = _whole.get(None)
+    return whole if whole is not None and whole["page"] == PAGE.get() else None
+
+
+def notice(text: str) -> None:
+    """What there is to notice on the page, for the notebook."""
+    if (whole := _of_this_page()) is not None:
+        whole["notice"] = text
+
+
+def code() -> None:
+    """The whole run as the script has it, to be copied. It is written when it is opened."""
+    whole = _of_this_page()
+    if whole is None:
+        return
+    opened = st.expander("The run above as a script of its own", key="whole_run", on_change="rerun")
+    if opened.open:
+        with opened:
+            st.code(whole["make"]("py"), language="python", height=480)
 
 
 def records(name: str, measured: Sequence[Record]) -> None:
