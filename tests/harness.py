@@ -257,6 +257,30 @@ def wait_for_stat(page: Page, name: str, pattern: str) -> None:
     )
 
 
+def frames_of(page: Page) -> int:
+    """How many frames of the live run have been drawn."""
+    return int(page.evaluate("+(document.querySelector('.live').dataset.frames ?? 0)"))
+
+
+def wait_for_frames(page: Page, count: int) -> None:
+    """Waits until so many further frames of the live run are drawn."""
+    page.wait_for_function(
+        "count => +document.querySelector('.live').dataset.frames >= count", arg=frames_of(page) + count
+    )
+
+
+def wait_for_rest(page: Page, seconds: float = 1.5) -> None:
+    """Waits until no frame of the live run has been drawn for so long: nothing is under way any more."""
+    page.wait_for_function(
+        """ms => {
+            const frames = document.querySelector(".live").dataset.frames, now = performance.now();
+            if (frames !== window.restFrames) [window.restFrames, window.restSince] = [frames, now];
+            return now - window.restSince > ms;
+        }""",
+        arg=1000 * seconds,
+    )
+
+
 def choose(page: Page, label: str, option: str) -> None:
     """Chooses an option of a select box."""
     page.get_by_test_id("stSelectbox").filter(has_text=label).first.locator("input").click()
