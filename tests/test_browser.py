@@ -196,6 +196,29 @@ def test_divergence_is_told_in_a_sentence(app: str, page: Page) -> None:
     expect(page.locator(".stats").first).to_contain_text("diverged")
 
 
+def test_after_a_divergence_a_press_goes_back_to_when_the_loss_was_low(app: str, page: Page) -> None:
+    h.open_page(page, f"{app}/jit_grad_vmap?jit_grad_vmap_pace=1000")
+    h.press(page, "Run")
+    h.wait_for_stat(page, "Step", r"[1-9]\d\d")
+    h.set_slider(page, "Learning rate", "10")
+    warning = page.locator(".live .warning")
+    warning.wait_for()
+    offered = re.search(r"Go back returns to step ([\d,]+),", warning.inner_text())
+    assert offered
+    h.press(page, "Go back")
+    h.wait_for_stat(page, "Status", "paused")
+    h.wait_for_stat(page, "Step", f"^{offered[1]}$")
+    expect(warning).to_have_count(0)
+    h.set_slider(page, "Learning rate", "0.03")
+    expect(page.locator(".stats").first).to_contain_text("0.03")
+    h.press(page, "Run")
+    running(page)
+    step = int(offered[1].replace(",", ""))
+    page.wait_for_function(
+        f"+document.querySelector('.stats').innerText.match(/Step\\n([\\d,]+)/)[1].replaceAll(',', '') > {step}"
+    )
+
+
 def test_the_map_opens_a_lesson(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/?seed=3")
     page.evaluate("window.same = true")
