@@ -39,8 +39,8 @@ LEAST = 1e-9
 def usable() -> tuple[str, ...]:
     """The libraries that work here; of each other one a sentence is shown.
 
-    Until a run was begun or a panel is open none is imported, and those that are installed are taken to work: so the page
-    is there at once. A run imports them while it compiles; only a panel has to wait for them.
+    Until a run was begun or a panel is open those that are installed are taken to work: so the page is there at once. They
+    are imported in the background, for the picture of the start; only a panel has to wait for them.
     """
     found = {name: state_libraries.missing(name) for name in LIBRARIES}
     in_panel = st.session_state.get(f"{frame.page_name()}_panel") is not None
