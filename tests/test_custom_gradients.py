@@ -17,7 +17,7 @@ from lib.lessons.custom_gradients.pair_training import PairTraining, pair_data
 from lib.lessons.custom_gradients.routine import GRID, PAIRS, agrees, check_report, curves, gradient, gradient_clipper
 from lib.measure.timing import records_of
 
-DEVICE = jax.devices()[0]
+DEVICE = jax.devices("cpu")[0]
 NAMES = list(PAIRS)
 SIGMOID, LOG, WHERE, CLIP, ROUND, FIXED = NAMES
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
@@ -119,7 +119,7 @@ def test_check_grads_takes_the_mended_gradient_unless_it_is_wrong_on_purpose(nam
 
 
 @pytest.mark.parametrize(("name", "x"), [(SIGMOID, -90.0), (LOG, 100.0), (LOG, 88.0), (WHERE, -0.5)])
-def test_check_grads_refuses_a_gradient_that_is_nan_or_wrong(name, x):
+def test_check_grads_refuses_a_gradient_that_is_nan_or_wrong(name, x, on_cpu):
     assert not agrees(PAIRS[name].naive, x) and agrees(PAIRS[name].mended, x)
     if x == PAIRS[name].points[0]:
         fun, args = gradient(name, "naive")

@@ -21,7 +21,8 @@ CPU = devices()["cpu:0"]
 
 
 def panel(name: str) -> AppTest:
-    return show(pick(open_page("multi_device"), "Device", "cpu:0"), "multi_device", name)
+    app = pick(open_page("multi_device"), "Device", "cpu:0")  # where there is a GPU, it is that and alone
+    return show(pick(app, "Mesh: data × model", "4 × 1"), "multi_device", name)
 
 
 def warning(app: AppTest) -> str:

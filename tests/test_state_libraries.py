@@ -21,7 +21,7 @@ from lib.measure.timing import Record, records_of
 from lib.routines import datasets
 from lib.routines.networks import batched_forward, init_params
 
-DEVICE = jax.devices()[0]
+DEVICE = jax.devices("cpu")[0]
 NAMES = tuple(LIBRARIES)
 DATA = datasets.load(costs.DATA, 0).arrays
 PARAMS = init_params(common.NETWORK, jax.random.key(3))
@@ -52,7 +52,7 @@ def test_the_losses_of_all_libraries_coincide_after_100_steps(run):
     np.testing.assert_allclose(metrics["losses"], metrics["losses"][:, :1].repeat(len(NAMES), 1), atol=1e-5, rtol=0)
 
 
-def test_at_a_high_learning_rate_rounding_grows_until_equinox_parts_from_the_others():
+def test_at_a_high_learning_rate_rounding_grows_until_equinox_parts_from_the_others(on_cpu):
     state, metrics = trained(300, 3.0)
     assert metrics["spread"][:3].max() < 1e-5 and metrics["spread"].max() > 0.01
     apart = Libraries(NAMES, 32).observe(state, DATA).picture["weights_apart"]
