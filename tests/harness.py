@@ -271,10 +271,11 @@ def wait_for_frames(page: Page, count: int) -> None:
 
 def wait_for_rest(page: Page, seconds: float = 1.5) -> None:
     """Waits until no frame of the live run has been drawn for so long: nothing is under way any more."""
+    page.evaluate("window.restFrames = undefined")  # counted from now, not from an earlier rest
     page.wait_for_function(
         """ms => {
             const frames = document.querySelector(".live").dataset.frames, now = performance.now();
-            if (frames !== window.restFrames) [window.restFrames, window.restSince] = [frames, now];
+            if (window.restFrames === undefined || frames !== window.restFrames) [window.restFrames, window.restSince] = [frames, now];
             return now - window.restSince > ms;
         }""",
         arg=1000 * seconds,

@@ -88,7 +88,6 @@ def test_of_frames_that_come_faster_than_they_are_drawn_the_newest_is(app: str, 
             }
         }"""
     )
-    h.wait_for_frames(page, 1)
     h.wait_for_rest(page)
     assert h.step_of(page) == 1
     assert h.frames_of(page) - before < 20, "what nobody can see is drawn"
