@@ -8,13 +8,14 @@ slices: nothing else works while one is taken, and others have the processor for
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +29,14 @@ QUIET_S = 0.01
 """While a slice waits for background work to end, it looks so often whether others want its turn."""
 WANTED_S = 5.0
 """A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
+TIDY_S = 2.0
+"""So long after background work its freed memory goes back to the system, at most so often."""
+
+
+def _tidy() -> None:
+    """Gives freed memory back to the system, which glibc keeps; other systems' allocators need no telling."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def processor(device: jax.Device) -> str:
@@ -175,6 +184,7 @@ class Engine:
         self._load: dict[str, int] = {}
         self._lock = threading.Lock()
         self._quiet = _ReadersWriterLock()
+        self._tidying: threading.Timer | None = None
         self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
         # Of each processor: the slices that wait, the first of which stands in the queue; for how long others may use it
         # before that one; and when its last turn ended.
@@ -241,10 +251,28 @@ class Engine:
 
     def _beside(self, executor: Executor, fun: Callable[..., Any], *args: Any) -> Future:
         def rest_then_work() -> Any:
-            with self._quiet.work():
-                return fun(*args)
+            try:
+                with self._quiet.work():
+                    return fun(*args)
+            finally:
+                self._tidy_later()
 
         return executor.submit(rest_then_work)
+
+    def _tidy_later(self) -> None:
+        """Has what a compilation has freed given back: the compiler takes a hundred megabytes for a moment."""
+        with self._lock, suppress(RuntimeError):  # the interpreter ends
+            if self._tidying is None:
+                timer = threading.Timer(TIDY_S, self._tidy_now)
+                timer.daemon = True
+                timer.start()
+                self._tidying = timer
+
+    def _tidy_now(self) -> None:
+        with self._lock:
+            self._tidying = None
+        with self._quiet.work():  # not while a measurement is taken
+            _tidy()
 
     def measure(self, device: jax.Device, fun: Callable[[], Any]) -> Future:
         """A slice of a measurement: a turn with the processor to itself; no run computes, nothing compiles beside it.
@@ -310,6 +338,10 @@ class Engine:
             beside.shutdown(wait=True, cancel_futures=True)
         for queue in list(self._executors.values()):
             queue.shutdown(wait=True)
+        tidying = self._tidying
+        if tidying is not None:
+            tidying.cancel()
+            tidying.join(1.0)
 
 
 @functools.cache
