@@ -1,15 +1,18 @@
 """`lib/live/engine.py`: queues, shared results, and measurements that have the processor to themselves."""
 
 import queue
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from support import Mean, eventually
 
+from lib.live import engine as engine_module
 from lib.live.devices import devices
 from lib.live.engine import MAX_TRACES, WANTED_S, Engine, FutureCache, Unwanted, default_engine, processor
 from lib.live.run import Spec, Status
@@ -532,3 +535,23 @@ def test_only_analyses_are_given_up(engine):
     for i in range(MAX_TRACES + 10):
         engine.traces.get(i, int)
     assert len(engine.traces) == MAX_TRACES
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells how much is resident")
+def test_what_background_work_has_freed_goes_back_to_the_system(monkeypatch):
+    def resident_mb():
+        with open("/proc/self/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Rss:")) / 1e3
+
+    def work():
+        """Many small blocks, of which the last is kept: glibc gives back by itself what lies behind it, which is none."""
+        blocks = [np.ones(4000, np.int8) for _ in range(25_000)]
+        return blocks[-1], resident_mb()
+
+    monkeypatch.setattr(engine_module, "TIDY_S", 0.05)
+    engine = Engine()
+    try:
+        _, high_mb = engine.background(work).result(30)
+        eventually(lambda: resident_mb() < high_mb - 70)
+    finally:
+        engine.close()
