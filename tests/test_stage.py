@@ -256,6 +256,7 @@ def test_shared_settings_stay_when_another_lesson_is_pressed_before_the_page_is_
 ) -> None:
     small_page.set_default_timeout(h.TIMEOUT_MS)
     small_page.goto(f"{app}/jit_grad?batch_size=64", wait_until="commit")
+    small_page.get_by_label("Batch size", exact=True).wait_for()  # the rest of the page is still on its way
     small_page.get_by_test_id("stSidebarNavLink").filter(has_text="jit(vmap(f))").click()
     expect(small_page.locator("h1")).to_contain_text("jit(vmap(f))")
     expect(small_page.get_by_label("Batch size", exact=True)).to_have_value("64")

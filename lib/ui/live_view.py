@@ -288,7 +288,7 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
         text = f"Compiling a step for batch size {snapshot.batch_size} on {snapshot.device}: trace, lower, compile."
         return [*notes, charts.Text(text)]
     if not snapshot.compilations:
-        text = "No step is compiled yet. The first Run compiles one, and starts slowly; the next finds it."
+        text = "No step is compiled yet. The first Run compiles one, and starts slowly."
         return [*notes, charts.Text(text)]
     last = snapshot.compilations[-1]
     phases = last.program.steps.phases
