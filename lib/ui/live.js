@@ -51,11 +51,13 @@ function decode(buffer) {
 function themed(element) {
   const style = getComputedStyle(element);
   const ink = style.getPropertyValue("--st-text-color").trim() || style.color;
+  const ground = style.getPropertyValue("--st-background-color").trim() || "Canvas";
   const font = style.getPropertyValue("--st-font").trim() || style.fontFamily;
   const axis = { labelColor: ink, titleColor: ink, gridColor: ink, gridOpacity: 0.14, domainColor: ink, tickColor: ink,
     domainOpacity: 0.4, tickOpacity: 0.4, titleFontWeight: "normal" };
   return { background: "transparent", font, view: { stroke: "transparent" }, axis,
-    legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 }, text: { color: ink } };
+    legend: { labelColor: ink, titleColor: ink }, title: { color: ink, fontWeight: 600 }, text: { color: ink },
+    style: { halo: { stroke: ground, strokeWidth: 5, strokeJoin: "round" } } };
 }
 
 // Sizes of type for a chart, from what the screen is. A specification has those for a small one.
@@ -213,9 +215,9 @@ class Live {
   }
   // Type for the back row: a 45th of the screen's height while presenting, less where a chart is narrow.
   font() {
-    const narrow = (this.items.firstChild?.clientWidth || innerWidth) / (this.presenting ? 20 : 26);
-    const size = this.presenting ? Math.max(12, innerHeight / 45) : Math.max(12, Math.min(innerHeight / 58, narrow));
-    return (this.root.dataset.font = Math.round(size));
+    const narrowest = Math.min(innerWidth, ...this.charts.map((chart) => chart?.element.clientWidth || innerWidth));
+    const size = this.presenting ? innerHeight / 45 : Math.min(innerHeight / 58, narrowest / 17);  // a title's length
+    return (this.root.dataset.font = Math.round(Math.max(12, size)));
   }
   // On the stage all charts stand in one row, where each has room, and words below them.
   stands() {

@@ -87,6 +87,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .ladder .refused { background: rgba(213, 94, 0, .12); }
 .jaxpr { font-family: "Source Code Pro", monospace; font-size: .95rem; }
 .jaxpr td, .jaxpr th { white-space: pre; font-weight: 400; padding: .05rem .9rem .05rem .3rem; }
+.jaxpr td:nth-child(2) { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 16rem; }
 .jaxpr td:nth-child(n + 3), .jaxpr th { opacity: .8; }
 .jaxpr .new td:nth-child(-n + 2), .legend .new { background: rgba(0, 158, 115, .22); }
 .jaxpr .bad td { background: rgba(213, 94, 0, .28); font-weight: 600; }
