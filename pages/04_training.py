@@ -76,8 +76,7 @@ def timings() -> None:
     panels.measure(
         "training", controls, lambda records: charts.show(charts.timings("One training step, by phases", records)),
         "Traces, lowers, compiles and runs one step from nothing, and runs it eagerly.",
-        measured.train_step_phases, task, dataset.arrays, controls.seed,
-        about=(task, controls.seed),
+        measured.train_step_phases, task, controls.seed,
     )  # fmt: skip
 
 

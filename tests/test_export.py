@@ -10,25 +10,39 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from lib.lessons.compilation import measure as compilation
 from lib.lessons.composition import routine as composition
+from lib.lessons.composition.measure import stack_times
 from lib.lessons.composition.transforms import parse
+from lib.lessons.control_flow import measure as control_flow
 from lib.lessons.control_flow.recurrent import Recurrent
+from lib.lessons.custom_gradients import measure as custom_gradients
 from lib.lessons.custom_gradients.pair_training import PairTraining
 from lib.lessons.custom_gradients.routine import PAIRS
+from lib.lessons.debugging.measure import tool_costs
 from lib.lessons.debugging.routine import Watched
 from lib.lessons.jit_grad.functions import TypedScalarFunction
+from lib.lessons.jit_grad.measure import gradient_phases
 from lib.lessons.jit_grad.routine import Descent
+from lib.lessons.jit_grad_vmap.measure import gradient_ways
 from lib.lessons.jit_grad_vmap.routine import LinearRegression
-from lib.lessons.jit_vmap.routine import Ensemble
+from lib.lessons.jit_vmap.measure import batching_sweep
+from lib.lessons.jit_vmap.routine import Ensemble, TypedBatchFunction
+from lib.lessons.multi_device import measure as multi_device
 from lib.lessons.multi_device.many_devices import ManyDevices
 from lib.lessons.multi_device.routine import Layout
+from lib.lessons.pytrees.measure import update_sweep
 from lib.lessons.pytrees.random_keys import Dropout
 from lib.lessons.pytrees.routine import TreeTraining
+from lib.lessons.state_libraries.measure import library_costs
 from lib.lessons.state_libraries.routine import Libraries
+from lib.lessons.training.measure import train_step_phases
 from lib.lessons.training.routine import Training
 from lib.live.devices import devices
 from lib.live.program import Program, _compile_start, _compile_steps, compute_chunk, start_state
-from lib.measure.export import Page, take_run
+from lib.measure import timing
+from lib.measure.export import Page, take_measurement, take_run
+from lib.measure.timing import records_of
 from lib.routines import datasets
 from lib.routines.networks import Network
 from lib.routines.problem import without_data
@@ -99,6 +113,38 @@ RUNS = {
     "debugging speaks": Watched(32, 10),
     "debugging at each step": Watched(1, 1),
 }  # fmt: skip
+STACKS = (
+    "grad(f)", "jit(vmap(grad(f), in_axes=(None, 0, 0)))", "jit(vmap(grad(f), in_axes=(0, 0, 0)))",
+    "vjp(mean(vmap(f, in_axes=(None, 0, 0))))", "jvp(f)",
+)  # fmt: skip
+MEASUREMENTS = {
+    "grad": (gradient_phases, "Rosenbrock", (1.0, 2.0), ()),
+    "grad typed": (gradient_phases, TYPED, (3.0, 1.0), (1.0,)),
+    "sweep": (batching_sweep, "affine(w, b, x)", 4, (None, None, 0)),
+    "sweep power": (batching_sweep, "x ** power", 4, (0, None)),
+    "sweep typed": (batching_sweep, TypedBatchFunction("sin(x) @ y", ((3,), (3,))), 4, (0, 0)),
+    "ways": (gradient_ways, 8, SEED),
+    "training": (train_step_phases, training("moons", optimizer="momentum"), SEED),
+    "training own data": (train_step_phases, own_csv(), SEED),
+    "stack": (stack_times, composition.FUNCTIONS["squared loss"], tuple(map(parse, STACKS)), 4, SEED),
+    "stack typed": (stack_times, LOGS, (parse("f"), parse("hessian(f)")), 4, SEED),
+    "timeline": (compilation.stage_timeline, "vmap(affine)", 8, 1),
+    "timeline training": (compilation.stage_timeline, "train_step", 8, 1),
+    "lengths": (compilation.compile_sweep, 8, 2),
+    "starts": (compilation.fresh_starts,),
+    "dispatch": (compilation.dispatch_sweep, (8, 16)),
+    "roofline": (compilation.roofline, 8, 1, 16, 64),
+    "updates": (update_sweep, 8, 2),
+    "libraries": (library_costs, ("pytree", "Equinox"), 8, SEED),
+    "fixed point": (custom_gradients.fixed_point_sweep, 8, (2, 4)),
+    "checkpoint": (custom_gradients.checkpoint_sweep, 8, (2,)),
+    "pair": (custom_gradients.pair_gradients, sigmoid, 8),
+    "race": (control_flow.training_race, 8, RATE, SEED),
+    "turns": (control_flow.length_sweep, 8, 2),
+    "multi devices": (multi_device.device_sweep, 8, SEED),
+    "tools": (tool_costs, 8, SEED),
+}  # fmt: skip
+SWEEPS = ("sweep", "lengths", "dispatch", "updates", "fixed", "checkpoint", "turns", "multi")
 MEASURED = ("jit_grad typed", "multi_device units", "training own data")
 """Those that are run to the end, with their timings; of the others, the run."""
 
@@ -131,7 +177,53 @@ def folder(tmp_path_factory):
         taken = take_run(problem, SEED, RATE, PAGE, CPU, timings=not isinstance(problem, Watched))
         (folder / f"{name}.py").write_text(taken.script(), encoding="utf-8")
         (folder / f"{name}.ipynb").write_text(taken.notebook(), encoding="utf-8")
+    for name, (experiment, *args) in MEASUREMENTS.items():
+        sweep = name.startswith(SWEEPS)
+        taken = take_measurement(experiment, args, PAGE, CPU, sweep)
+        (folder / f"measured {name}.py").write_text(taken.script(), encoding="utf-8")
+        nbformat.validate(nbformat.reads(taken.notebook(), as_version=4))
     return folder
+
+
+SHORT = """
+import contextlib, io, json, re, sys
+
+rows = {}
+for name in json.loads(sys.stdin.read()):
+    code = open(f"measured {name}.py", encoding="utf-8").read()
+    code = re.sub(r"time.perf_counter\\(\\) \\+ \\w+", "time.perf_counter()", code)
+    for constant, value in (("MIN_SAMPLES", 1), ("SAMPLE_S", 1e-9), ("ROUND_STEPS", 2), ("ROUNDS", 1)):
+        code = re.sub(rf"^((?:{constant}|ROUNDS, ROUND_STEPS) = .*)$", rf"\\1\\n{constant} = {value}", code, flags=re.MULTILINE)
+    names = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, name, "exec"), names)
+    rows[name] = [(record.label, record.phase, record.size) for record in names["records"]]
+    assert all(record.low_ms <= record.median_ms <= record.high_ms for record in names["records"]), name
+    assert len(out.getvalue().splitlines()) == len(rows[name]), out.getvalue()
+print(json.dumps(rows))
+"""
+
+
+def test_a_measurement_is_taken_anew_in_a_process_of_its_own(folder, monkeypatch):
+    for constant, value in (("MIN_SAMPLES", 1), ("MAX_SAMPLES", 1), ("SAMPLE_S", 1e-9)):
+        monkeypatch.setattr(timing, constant, value)
+    monkeypatch.setattr(control_flow, "ROUNDS", 1)
+    monkeypatch.setattr(control_flow, "ROUND_STEPS", 2)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", SHORT], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    first = sorted(MEASUREMENTS, key=lambda name: not name.startswith("multi"))  # it sets the number of devices
+    process.stdin.write(json.dumps(first))
+    process.stdin.close()
+    process.stdin = None
+    here = {
+        name: [[record.label, record.phase, record.size] for record in records_of(experiment(CPU, *args))]
+        for name, (experiment, *args) in MEASUREMENTS.items()
+    }
+    out, errors = process.communicate(timeout=1200)
+    assert process.returncode == 0, errors[-3000:]
+    assert json.loads(out) == here
 
 
 def losses_of_the_page(problem):

@@ -1,14 +1,18 @@
 """What a page runs or measures, as a script and as a notebook that need nothing of this app.
 
-The code is that of the real functions, written for the settings by `Specialiser`. Of what is run here, a problem may say
-two things more:
+The code is that of the real functions, written for the settings by `Specialiser`. Of what is run here, a problem or an
+argument may say more:
 
-    examples(seed): what its steps need of `data`, from where it comes, if `data` has it ready;
     written(): values that stand at the top of no module, each with a name and its code, or a function to take instead.
+
+Of what is measured, an experiment may have one attribute more, a function of its arguments without the device:
+
+    taken_home(*args): an experiment, its arguments, and values with their names and code, to be written instead.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 import re
@@ -22,7 +26,7 @@ from urllib.parse import quote
 import jax
 from ruff.__main__ import find_ruff_bin
 
-from lib.measure.timing import in_turns
+from lib.measure.timing import Rows, in_turns
 from lib.routines.problem import HostProblem, Problem
 from lib.routines.specialise import Specialiser
 
@@ -177,7 +181,7 @@ def take_run(
         sections.append(Section(title, "\n\n\n".join(made.parts[before:])))
         return f"{taken.name}({', '.join({'seed': 'SEED', 'key': 'jax.random.key(SEED)'}.get(p, p) for p in taken.params)})"
 
-    data = section("The data.", getattr(problem, "examples", problem.data), "make_data")
+    data = section("The data.", problem.data, "make_data")
     start = section("The start.", problem.init, "init_state")
     if isinstance(problem, HostProblem):
         section("A step.", problem.host_step, "host_step")
@@ -282,6 +286,61 @@ for name, timing in {name}(calls, unblocked=("dispatch alone",)).items():
     )
 
 
+# A measurement.
+
+
+def take_measurement(
+    experiment: Callable[..., Rows], args: Sequence[Any], page: Page, device: jax.Device, sweep: bool
+) -> TakenHome:
+    """A measurement, to be taken anew.
+
+    Args:
+        experiment: what is called with the device and `args`.
+        sweep: whether its records have sizes.
+
+    Raises:
+        CannotWriteError: something of it has no form as code.
+    """
+    given: list[tuple[Any, str, Any]] = []
+    if hasattr(experiment, "taken_home"):
+        experiment, args, given = experiment.taken_home(*args)
+    for arg in args:
+        given += _given(arg)
+    made = Specialiser(given, NAMES, "PAUSE")
+    for name, where in (("jax", ("jax", "")), ("jnp", ("jax.numpy", ""))):
+        made.imports[name] = where
+    params = list(inspect.signature(experiment).parameters)
+    taken = made.function(experiment, "measure", **dict(zip(params[1:], args, strict=False)))
+    run = f"""\
+records = []
+for record in measure({"device" if "device" in taken.params else ""}):
+    records.append(record)
+    print(f"{{record.label:40}}  {{record.phase:10}}  {SIZE if sweep else ""}{{record.median_ms:10.4g}} ms  ({{record.low_ms:.4g}} to {{record.high_ms:.4g}})")
+"""
+    if "device" in taken.params:
+        run = f'device = jax.devices("{device.platform}")[{jax.devices(device.platform).index(device)}]\n{run}'
+    sections = [
+        Section("What is measured.", "\n\n\n".join(made.parts)),
+        Section(
+            "Each record is the median of its samples, and their quartiles.", run, run + (LINES if sweep else BARS)
+        ),
+    ]
+    several = device.id > 0 or any("jax.devices(" in part for part in made.parts)
+    return _whole(made, page, "The measurement of the page, to be taken anew.", sections, _chosen(device, several))
+
+
+SIZE = "{record.size:8,}  "
+BARS = """\
+rows = [{"label": record.label, "phase": record.phase, "milliseconds": record.median_ms} for record in records]
+alt.Chart(alt.Data(values=rows)).mark_bar().encode(x="milliseconds:Q", y=alt.Y("label:N", sort=None), color="phase:N")
+"""
+LINES = """\
+rows = [{"label": record.label, "size": record.size, "milliseconds": record.median_ms} for record in records]
+x, y = alt.X("size:Q").scale(type="log"), alt.Y("milliseconds:Q").scale(type="log")
+alt.Chart(alt.Data(values=rows)).mark_line(point=True).encode(x=x, y=y, color="label:N")
+"""
+
+
 # The parts of a script.
 
 
@@ -292,6 +351,7 @@ def _whole(made: Specialiser, page: Page, what: str, sections: Sequence[Section]
         lines[name in made.settings] += [*([f"# {note}"] if note else []), f"{name} = {code}"]
     constants = "\n\n".join("\n".join(group) for group in lines.values() if group)
     code = "\n".join(section.code for section in sections) + constants
+    code = re.sub(r'""".*?"""', "", code, flags=re.DOTALL)
     used = {name: where for name, where in made.imports.items() if re.search(rf"\b{name}\b", code)}
     for name, where in (("np", ("numpy", "")), ("time", ("time", ""))):
         if re.search(rf"\b{name}\.", code):

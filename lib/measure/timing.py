@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of
+from lib.routines.specialise import written_as
 
 SAMPLE_S = 2e-3
 """A sample is at least this long: far above the clock's resolution and the cost of reading it."""
@@ -125,6 +126,26 @@ def summary(samples: list[float], calls: int) -> Timing:
     return Timing(float(median), float(low), float(high), len(samples), calls)
 
 
+def in_turns(
+    variants: dict[str, Callable[[], Any]], budget_s: float = 1.0, unblocked: tuple[str, ...] = ()
+) -> dict[str, Timing]:
+    """Times several calls in turns, each warm and waited for, on a machine that does nothing else: see `interleaved`."""
+    counts, samples = {}, {name: [] for name in variants}  # type: ignore[var-annotated]
+    for call in variants.values():
+        jax.block_until_ready(call())  # compiles
+    end = time.perf_counter() + budget_s
+    while time.perf_counter() < end or min(map(len, samples.values())) < MIN_SAMPLES:
+        for name, call in variants.items():
+            start, elapsed, counts[name] = time.perf_counter(), 0.0, 0
+            while elapsed < SAMPLE_S and counts[name] < (20 if name in unblocked else 1e6):
+                out = call() if name in unblocked else jax.block_until_ready(call())
+                elapsed, counts[name] = time.perf_counter() - start, counts[name] + 1
+            jax.block_until_ready(out)  # the next sample starts on an idle device
+            samples[name].append(elapsed / counts[name])
+    return {name: summary(samples[name], counts[name]) for name in variants}
+
+
+@written_as(in_turns)
 def interleaved(
     variants: dict[str, Callable[[], Any]], budget_s: float = 1.0, unblocked: tuple[str, ...] = ()
 ) -> Generator[None, None, dict[str, Timing]]:
@@ -160,25 +181,6 @@ def interleaved(
             samples[name].append(_sample(call, calls[name], name not in unblocked))
             spent += time.perf_counter() - begin
     return {name: summary(samples[name], calls[name]) for name in variants}
-
-
-def in_turns(
-    variants: dict[str, Callable[[], Any]], budget_s: float = 1.0, unblocked: tuple[str, ...] = ()
-) -> dict[str, Timing]:
-    """Times several calls in turns, each warm and waited for, on a machine that does nothing else."""
-    counts, samples = {}, {name: [] for name in variants}  # type: ignore[var-annotated]
-    for call in variants.values():
-        jax.block_until_ready(call())  # compiles
-    end = time.perf_counter() + budget_s
-    while time.perf_counter() < end or min(map(len, samples.values())) < MIN_SAMPLES:
-        for name, call in variants.items():
-            start, elapsed, counts[name] = time.perf_counter(), 0.0, 0
-            while elapsed < SAMPLE_S and counts[name] < (20 if name in unblocked else 1e6):
-                out = call() if name in unblocked else jax.block_until_ready(call())
-                elapsed, counts[name] = time.perf_counter() - start, counts[name] + 1
-            jax.block_until_ready(out)  # the next sample starts on an idle device
-            samples[name].append(elapsed / counts[name])
-    return {name: summary(samples[name], counts[name]) for name in variants}
 
 
 def profile(fun: Callable[..., Any], args: tuple[Any, ...], budget_s: float = 1.0) -> Generator[None, None, Profile]:

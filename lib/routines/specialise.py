@@ -30,11 +30,21 @@ from lib.routines.typed import parser_lock
 OURS = __name__.partition(".")[0]
 TRANSFORMS = {"vmap", "grad", "value_and_grad", "jit", "jacfwd", "jacrev", "checkpoint"}
 """Functions of JAX whose result takes the arguments of the function that they are given."""
-WITHOUT = {"lru_cache", "cache", "cached_property", "property", "wraps"}
+WITHOUT = {"lru_cache", "cache", "cached_property", "property", "wraps", "written_as"}
 """Decorators that change when something is computed, and not what."""
 HOMES = (("jnp", jnp), ("jax.nn", jax.nn), ("jax.lax", jax.lax), ("jax", jax))
 """Where a function of JAX is looked for, to write it."""
 MISSING: Any = object()
+
+
+def written_as(other: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Says of a function which other is to be written for it: of the same parameters, and with the same result."""
+
+    def mark(fun: Callable[..., Any]) -> Callable[..., Any]:
+        fun.written_as = other  # type: ignore[attr-defined]
+        return fun
+
+    return mark
 
 
 class CannotWriteError(ValueError):
@@ -102,7 +112,8 @@ def _bound_by(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    parts = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    return [part.id for part in parts if isinstance(part.ctx, ast.Store)]
 
 
 class Scope(NamedTuple):
@@ -141,6 +152,7 @@ class Specialiser:
     Args:
         given: values that are written by a name, and the code that defines it, or the function that it is of.
         reserved: names that the code around it uses.
+        pause: the name of what a generator yields where it may be interrupted. Nothing interrupts the code that is written.
 
     Attributes:
         imports: by the name that is bound: the module, and what is taken of it, if not the whole.
@@ -149,7 +161,13 @@ class Specialiser:
         parts: the text of each definition, callees first.
     """
 
-    def __init__(self, given: Sequence[tuple[Any, str, Any]] = (), reserved: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        given: Sequence[tuple[Any, str, Any]] = (),
+        reserved: Sequence[str] = (),
+        pause: str = "",
+    ) -> None:
+        self._pause = pause
         self.imports: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, str] = {}
         self.settings: set[str] = set()
@@ -160,7 +178,7 @@ class Specialiser:
         self._taken: dict[Any, Taken] = {}
         self._kept: list[Any] = []  # what is known by its id must live
 
-    def function(self, fun: Callable[..., Any], name: str = "", **known: Any) -> Taken:
+    def function(self, fun: Callable[..., Any], name: str = "", /, **known: Any) -> Taken:
         """A function or method of ours, with some of its arguments known.
 
         Args:
@@ -196,11 +214,14 @@ class Specialiser:
 
     # Definitions.
 
-    def _take(self, ref: Ref, known: Mapping[str, Any], owner: Any = MISSING, name: str = "") -> Taken:
+    def _take(
+        self, ref: Ref, known: Mapping[str, Any], owner: Any = MISSING, name: str = "", whole: bool = False
+    ) -> Taken:
+        """A function, under a name; `whole` if it is to keep the parameters that it does not use."""
         known = dict(known)
         module = module_of(ref.module)
         node = module.find(ref.name)
-        key = (ref, *((param, _identity(value)) for param, value in sorted(known.items())), id(owner))
+        key = (ref, *((param, _identity(value)) for param, value in sorted(known.items())), id(owner), whole)
         if key in self._taken:
             return self._taken[key]
         self._kept += [*known.values(), owner]
@@ -224,13 +245,18 @@ class Specialiser:
             return taken
         code = "\n".join(body)
         passed_on = re.fullmatch(r"return (\w+)\(([\w, ]*)\)", code)
-        if (known or owner is not MISSING) and passed_on and any(t.name == passed_on[1] for t in self._taken.values()):
+        if (
+            (known or owner is not MISSING)
+            and not whole
+            and passed_on
+            and any(t.name == passed_on[1] for t in self._taken.values())
+        ):
             params = tuple(filter(None, passed_on[2].split(", ")))
             if set(params) <= set(taken.params):  # it does nothing by itself
                 del self._names[taken.name]
                 self._taken[key] = Taken(passed_on[1], params)
                 return self._taken[key]
-        if len(known) or owner is not MISSING:
+        if (len(known) or owner is not MISSING) and not whole:
             unused = {p for p in taken.params if not re.search(rf"\b{p}\b", code)}
             taken = self._taken[key] = taken._replace(params=tuple(p for p in taken.params if p not in unused))
         head = f"def {taken.name}({self._signature(node, scope, taken.params)}):"
@@ -267,6 +293,8 @@ class Specialiser:
             elif isinstance(part, ast.FunctionDef):
                 inner = scope._replace(known={}, local=frozenset({part.name}))
                 kept = [f"@{_last(d)}" for d in part.decorator_list if _last(d) in ("property", "cached_property")]
+                if "@cached_property" in kept:
+                    self._import("cached_property", ("functools", "cached_property"))
                 lines += ["", *_in([*kept, *(self._statement(part, inner, set()) or [])])]
             elif isinstance(part, ast.Assign):
                 lines += _in(self._statement(part, scope, set()) or [])
@@ -358,8 +386,17 @@ class Specialiser:
 
     def _chosen(self, statement: Any, scope: Scope) -> Any:
         """Which branch of an `if` is taken, if that is known."""
-        test = self.static(statement.test, scope)
+        test = self._test(statement.test, scope)
         return MISSING if test is MISSING else statement.body if test else statement.orelse
+
+    def _test(self, node: ast.expr, scope: Scope) -> Any:
+        """Whether a condition holds, if settings alone decide it: one part may do so."""
+        if isinstance(node, ast.BoolOp):
+            decisive = isinstance(node.op, ast.Or)
+            tests = [self._test(part, scope) for part in node.values]
+            if any(test is not MISSING and bool(test) == decisive for test in tests):
+                return decisive
+        return self.static(node, scope)
 
     def _comments_before(self, node: ast.stmt, module: Module) -> list[str]:
         lines = module.raw.decode().splitlines()
@@ -377,6 +414,8 @@ class Specialiser:
 
     def _statement(self, node: Any, scope: Scope, changed: set[str]) -> list[str] | None:
         """The lines of a statement, None if nothing is left of it."""
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Yield) and self._is_pause(node.value.value):
+            return None
         if isinstance(node, ast.If):
             branch = self._chosen(node, scope)
             if branch is not MISSING:
@@ -389,6 +428,13 @@ class Specialiser:
         if isinstance(node, ast.For):
             head = f"for {self.text(node.target, scope)} in {self.text(node.iter, scope)}:"
             return [head, *_in(self._block(node.body, scope, changed))]
+        if isinstance(node, ast.With):
+            opened = [
+                self.text(item.context_expr, scope)
+                + (f" as {self.text(item.optional_vars, scope)}" if item.optional_vars else "")
+                for item in node.items
+            ]
+            return [f"with {', '.join(opened)}:", *_in(self._block(node.body, scope, changed))]
         if isinstance(node, ast.While):
             return [f"while {self.text(node.test, scope)}:", *_in(self._block(node.body, scope, changed))]
         if isinstance(node, ast.FunctionDef):
@@ -403,7 +449,10 @@ class Specialiser:
             if len(targets) == 1 and self._aliases(targets[0], node.value, scope, changed):
                 return None
             left = " = ".join(self.text(target, scope) for target in targets)
-            return [f"{left} = {self.text(node.value, scope)}{self._comment_behind(node, scope.module)}"]
+            value = self.text(node.value, scope)
+            if "\n" in value and isinstance(node.value, ast.IfExp | ast.BinOp | ast.BoolOp | ast.Compare):
+                value = f"({value})"
+            return [f"{left} = {value}{self._comment_behind(node, scope.module)}"]
         first, *others = self._splice(node, scope).split("\n")
         others = [line[min(node.col_offset, len(line) - len(line.lstrip())) :] for line in others]
         return ["\n".join([first, *others]) + self._comment_behind(node, scope.module)]
@@ -431,6 +480,8 @@ class Specialiser:
                 part = part.body if self.static(part.test, scope) else part.orelse
             if known is MISSING or not (isinstance(part, ast.Name | ast.Attribute) or not _plain(known)):
                 return False
+            if _has_arrays(known):
+                return False  # the code makes them
             if self._property(part, scope) is not None and not self._can_write(known):
                 return False  # a line of its own
             found[name.id] = known
@@ -443,13 +494,22 @@ class Specialiser:
     def text(self, node: Any, scope: Scope) -> str:
         """An expression as code."""
         if isinstance(node, ast.IfExp):
-            test = self.static(node.test, scope)
+            test = self._test(node.test, scope)
             if test is not MISSING:
                 return self.text(node.body if test else node.orelse, scope)
+        if isinstance(node, ast.YieldFrom) and self._only_pauses(node, scope.module):
+            return self.text(node.value, scope)
         if isinstance(node, ast.BoolOp):
             value = self.static(node, scope)
             if _plain(value):
                 return repr(value)
+            neutral = isinstance(node.op, ast.And)
+            tests = [self._test(part, scope) for part in node.values]
+            open_ = [
+                part for part, test in zip(node.values, tests, strict=True) if test is MISSING or bool(test) != neutral
+            ]
+            if len(open_) == 1 and value is MISSING:
+                return self.text(open_[0], scope)
         if isinstance(node, ast.Call):
             called = self._call(node, scope)
             if called is not None:
@@ -498,17 +558,23 @@ class Specialiser:
 
     def _formatted(self, node: ast.JoinedStr, scope: Scope) -> str:
         """An f-string: in Python 3.11 what stands inside has no place in the source."""
-        out = ""
+        out, open_ = "", False
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 names = [name.id for name in ast.walk(part.value) if isinstance(name, ast.Name)]
-                if not isinstance(part.value, ast.Name) and any(name in scope.known for name in names):
-                    raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
-                inner = self.text(part.value, scope) if isinstance(part.value, ast.Name) else ast.unparse(part.value)
                 spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
-                out += "{" + inner + (f":{spec}" if spec else "") + "}"
+                if not isinstance(part.value, ast.Name) and any(name in scope.known for name in names):
+                    value = self.static(part.value, scope)
+                    if not _simple(value):
+                        raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
+                    out += _in_braces(format(value, spec))
+                    continue
+                inner = self.text(part.value, scope) if isinstance(part.value, ast.Name) else ast.unparse(part.value)
+                out, open_ = out + "{" + inner + (f":{spec}" if spec else "") + "}", True
             elif isinstance(part, ast.Constant):
-                out += str(part.value).replace("\\", "\\\\").replace("\n", "\\n").replace("{", "{{").replace("}", "}}")
+                out += _in_braces(str(part.value))
+        if not open_:
+            return repr(out.replace("{{", "{").replace("}}", "}").replace("\\n", "\n").replace("\\\\", "\\"))
         return f"f{out!r}" if '"' in out else f'f"{out}"'
 
     def _splice(self, node: Any, scope: Scope) -> str:
@@ -525,11 +591,28 @@ class Specialiser:
 
     def static(self, node: ast.expr, scope: Scope) -> Any:
         """The value of an expression that depends on settings alone, `MISSING` if it does not."""
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is) and self._is_pause(node.comparators[0]):
+            return False
         if not self._settings_alone(node, scope):
             return MISSING
         with parser_lock:
             code = compile(ast.fix_missing_locations(ast.Expression(node)), "settings", "eval")
         return eval(code, {**vars(scope.module.module), **scope.known})
+
+    def _is_pause(self, node: Any) -> bool:
+        return bool(self._pause) and _is(node, self._pause)
+
+    def _only_pauses(self, node: ast.YieldFrom, module: Module) -> bool:
+        """Whether what is yielded from is a call of ours that yields pauses alone: without them it is a plain function."""
+        found = _resolve(module, _name(getattr(node.value, "func", None)))
+        if not self._pause or not isinstance(found, Ref):
+            return False
+        there = module_of(found.module)
+        return all(
+            self._only_pauses(part, there) if isinstance(part, ast.YieldFrom) else self._is_pause(part.value)
+            for part in ast.walk(there.find(found.name))
+            if isinstance(part, ast.Yield | ast.YieldFrom)
+        )
 
     def _settings_alone(self, node: ast.expr, scope: Scope) -> bool:
         inner = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -588,6 +671,20 @@ class Specialiser:
                 looked_up |= isinstance(node, ast.Call) and isinstance(getattr(node.func, "value", None), ast.Dict)
                 return repr(value) if looked_up else MISSING
             return self.constant(hint.lstrip("_").upper(), repr(value))
+        if type(value) is tuple or _named_tuple(value):
+            parts = [self._code(part, ast.Constant(part), scope) for part in value]
+            parts = [
+                repr(part) if code is MISSING and _simple(part) else code
+                for part, code in zip(value, parts, strict=True)
+            ]
+            if MISSING in parts:
+                return MISSING
+            of = self._class(Ref(type(value).__module__, type(value).__name__)) if _named_tuple(value) else ""
+            return f"{of}({', '.join(parts)}{',' if len(parts) == 1 and not of else ''})"
+        if getattr(value, "__name__", "") == "<lambda>" and _ours_by_module(value):
+            return self._lambda(value, node)
+        if isinstance(value, MethodType) and _ref_or_none(value):
+            return self._take(_ref_of(value), {}, value.__self__, whole=True).name
         if callable(value):
             found = _ref_or_none(value)
             if found is not None:
@@ -598,6 +695,21 @@ class Specialiser:
                         self._import(home.partition(".")[0], ("jax.numpy", "") if home == "jnp" else ("jax", ""))
                         return f"{home}.{name}"
         return self._entry(value, scope)
+
+    def _lambda(self, value: Any, node: Any) -> Any:
+        """A function without a name gets that of the variable that holds it."""
+        module = module_of(value.__module__)
+        lines = value.__code__.co_firstlineno
+        found = [part for part in ast.walk(module.tree) if isinstance(part, ast.Lambda) and part.lineno == lines]
+        name = _name(node)
+        if len(found) != 1 or value.__closure__ or not name:
+            return MISSING
+        if value not in self._taken:
+            params = tuple(arg.arg for arg in _arguments(found[0]))
+            self._taken[value] = Taken(self.allocate(name, value), params)
+            body = self.text(found[0].body, Scope(module, {}, frozenset(params)))
+            self.parts.append(f"def {self._taken[value].name}({', '.join(params)}):\n    return {body}")
+        return self._taken[value].name
 
     def _entry(self, value: Any, scope: Scope) -> Any:
         """The code of a value that stands in a registry of ours, as a constant."""
@@ -721,7 +833,7 @@ class Specialiser:
             if value is MISSING and isinstance(arg, ast.Name) and arg.id not in scope.local:
                 value = getattr(scope.module.module, arg.id, MISSING)  # a constant of the module
                 value = value if _simple(value) else MISSING
-            if value is MISSING:
+            if value is MISSING or _has_arrays(value):
                 continue
             simple = _simple(value)
             if decides(ref, param) if simple else not self._can_write(value):
@@ -757,6 +869,10 @@ class Specialiser:
         """A comprehension over settings whose elements are code of their own, written out; else None."""
         generator = node.generators[0]
         values = self.static(generator.iter, scope)
+        if values is MISSING and isinstance(generator.iter, ast.Name | ast.Attribute):
+            owner = _module_in(generator.iter, scope) if isinstance(generator.iter, ast.Attribute) else scope.module
+            named = owner and getattr(owner.module, getattr(generator.iter, "attr", _name(generator.iter)), None)
+            values = list(named) if isinstance(named, dict) else MISSING
         if len(node.generators) > 1 or generator.ifs or values is MISSING or not isinstance(generator.target, ast.Name):
             return None
         name = generator.target.id
@@ -801,6 +917,9 @@ def _says(part: Any, param: str, module: Module) -> bool:
         return _names(part.test, param)
     if isinstance(part, ast.BoolOp):
         return any(_is(value, param) for value in part.values)
+    if isinstance(part, ast.ListComp | ast.DictComp):
+        over = part.generators[0]
+        return _is(over.iter, param) and _decides(part, _name(over.target), module)
     if isinstance(part, ast.Subscript):
         return _is(part.slice, param) and _registry(part.value, Scope(module, {})) is not None
     if not isinstance(part, ast.Call):
@@ -816,10 +935,19 @@ def _says(part: Any, param: str, module: Module) -> bool:
             func, module = module_of(found.module).find(found.name).value, module_of(found.module)
     if isinstance(func, ast.Call) and _last(func.func) in TRANSFORMS and func.args:
         func = func.args[0]
+    if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Subscript):  # a registry may hold anything
+        return _registry(func.value.value, Scope(module, {})) is not None and any(_is(arg, param) for arg in args)
+    owner = _module_in(func, Scope(module, {})) if isinstance(func, ast.Attribute) else None
+    if owner is not None:
+        module, func = owner, ast.Name(_last(func))
     if not isinstance(func, ast.Name):
         return False
     found = _resolve(module, func.id)
-    if not isinstance(found, Ref) or not isinstance(module_of(found.module).find(found.name), ast.FunctionDef):
+    if not isinstance(found, Ref):
+        return False
+    if is_dataclass(module_of(found.module).value(found.name)):
+        return any(_names(arg, param) for arg in args)  # settings that are made of others
+    if not isinstance(module_of(found.module).find(found.name), ast.FunctionDef):
         return False
     names = [arg.arg for arg in _arguments(module_of(found.module).find(found.name))]
     given = [*zip(names, args, strict=False), *((keyword.arg, keyword.value) for keyword in part.keywords)]
@@ -845,7 +973,8 @@ def _last(node: Any) -> str:
 def _resolve(module: Module, name: str) -> Any:
     """What a name at the top of a module means: a `Ref` of ours, or from where it is imported; None if it is Python's."""
     if name in module.definitions:
-        return Ref(module.module.__name__, name)
+        instead = getattr(module.value(name), "written_as", None) if hasattr(module.module, name) else None
+        return Ref(module.module.__name__, name) if instead is None else _ref_of(instead)
     if name not in module.imports:
         return None
     where, what = module.imports[name]
@@ -871,6 +1000,9 @@ def _registry(node: Any, scope: Scope) -> dict | None:
 
 
 def _ref_or_none(value: Any) -> Ref | None:
+    other = getattr(value, "written_as", None)
+    if other is not None:
+        return Ref(other.__module__, other.__qualname__)
     module, name = getattr(value, "__module__", None) or "", getattr(value, "__qualname__", None) or ""
     if isinstance(value, MethodType):
         return Ref(module, name) if module.partition(".")[0] == OURS else None
@@ -889,6 +1021,14 @@ def _ref_of(fun: Callable[..., Any]) -> Ref:
 def _ours(value: Any) -> bool:
     """Whether a value is an object of a class of ours that is a setting."""
     return is_dataclass(value) and not isinstance(value, type) and type(value).__module__.partition(".")[0] == OURS
+
+
+def _ours_by_module(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).partition(".")[0] == OURS
+
+
+def _named_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields") and _ours_by_module(type(value))
 
 
 def _simple(value: Any) -> bool:
@@ -949,6 +1089,15 @@ def _summary(node: Any) -> str:
         return ""
     text = re.split(r"\n\s*(?:Args|Attributes|Returns|Raises):", doc)[0].strip()
     return f'"""{text}"""' if "\n" not in text else f'"""{text}\n"""'
+
+
+def _in_braces(text: str) -> str:
+    """A text inside of an f-string."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("{", "{{").replace("}", "}}")
+
+
+def _has_arrays(value: Any) -> bool:
+    return any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(value))
 
 
 def _clean(code: str) -> str:

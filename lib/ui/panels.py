@@ -115,8 +115,7 @@ def measure(
     draw: Callable[[Records], None],
     hint: str,
     experiment: Callable[..., Rows],
-    *args: Any,
-    about: Hashable = None,
+    *args: Hashable,
 ) -> None:
     """A Measure button, and what came of the last press, or what others have measured for the same settings lately.
 
@@ -126,10 +125,9 @@ def measure(
         hint: what a press measures.
         experiment: a function of a module; called with the device and `args`, yields the records, with the processor
             to itself.
-        about: tells the settings apart if `args` cannot be hashed.
     """
     key = f"_measurement_{name}"
-    settings = (experiment, about or args, controls.device)
+    settings = (experiment, args, controls.device)
     line = default_measurements()
 
     def press() -> None:
@@ -173,7 +171,7 @@ def measure(
         if taken.records:
             draw(list(taken.records))
             if taken.done:
-                take_home.records(name, taken.records)
+                take_home.measured(name, taken)
 
     waiting.watch(look, show, endless=True)
 

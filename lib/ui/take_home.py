@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import jax
 import streamlit as st
 
+from lib.live.measurement import Measurement
 from lib.measure import export
 from lib.measure.timing import Record
 from lib.routines.problem import Problem
@@ -33,34 +34,51 @@ def buttons(name: str, problem: Problem, controls: Controls, timings: bool) -> N
         name: of the run; what the widgets' keys and the files begin with.
         timings: whether a step can be measured by itself.
     """
-    page = stage.page()
-    settings = f"{controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}"
-    said = export.Page(page.title, _address(), page.task, page.idea, settings=settings)
+    said = _said(f"{controls}, learning rate {controls.learning_rate:g}, seed {controls.seed}")
     whole: dict[str, Any] = {
         "page": PAGE.get(),
         "notice": "",
     }  # what follows the stage says it, before a button can be pressed
-    device = controls.device if isinstance(controls.device, jax.Device) else jax.devices()[0]
 
-    def make(kind: str) -> str:
-        try:
-            about = said._replace(notice=whole["notice"])
-            taken = export.take_run(problem, controls.seed, controls.learning_rate, about, device, timings)
-        except CannotWriteError as error:
-            return f"# This run has no form as code: {error}. Choose another function or other data.\n"
-        return taken.script() if kind == "py" else taken.notebook()
+    def take() -> export.TakenHome:
+        about = said._replace(notice=whole["notice"])
+        device = _here(controls.device)
+        return export.take_run(problem, controls.seed, controls.learning_rate, about, device, timings)
 
     if name == PAGE.get():
-        whole["make"] = make
+        whole["make"] = partial(_written, take)
         _whole.set(whole)
     st.markdown("Take it home")
+    _downloads(name, take, "This run with these settings, free of this app: it gives the same losses.")
+
+
+def _said(settings: str) -> export.Page:
+    """What the page says of itself."""
+    page = stage.page()
+    return export.Page(page.title, _address(), page.task, page.idea, settings=settings)
+
+
+def _here(device: Any) -> jax.Device:
+    """The device, or for one of a cluster the first of this machine."""
+    return device if isinstance(device, jax.Device) else jax.devices()[0]
+
+
+def _written(take: Callable[[], export.TakenHome], kind: str) -> str:
+    try:
+        taken = take()
+    except CannotWriteError as error:
+        return f"# This has no form as code: {error}. Choose another function or other data.\n"
+    return taken.script() if kind == "py" else taken.notebook()
+
+
+def _downloads(name: str, take: Callable[[], export.TakenHome], about: str) -> None:
     for label, kind, mime, icon in (
         ("Script", "py", "text/x-python", "code"),
         ("Notebook", "ipynb", "application/x-ipynb+json", "menu_book"),
     ):
         st.download_button(
-            label, partial(make, kind), f"{name}.{kind}", mime, key=f"{name}_{kind}", on_click="ignore",
-            icon=f":material/{icon}:", help="This run with these settings, free of this app: it gives the same losses.",
+            label, partial(_written, take, kind), f"{name}.{kind}", mime, key=f"{name}_{kind}", on_click="ignore",
+            icon=f":material/{icon}:", help=about,
         )  # fmt: skip
 
 
@@ -86,12 +104,22 @@ def code() -> None:
             st.code(whole["make"]("py"), language="python", height=480)
 
 
-def records(name: str, measured: Sequence[Record]) -> None:
-    """A download of what was measured, a row a record."""
-    st.download_button(
-        "CSV", partial(_csv, tuple(measured)), f"{name}.csv", "text/csv", key=f"{name}_csv", on_click="ignore",
-        icon=":material/table:", help="All that was measured, in milliseconds.",
-    )  # fmt: skip
+def measured(name: str, measurement: Measurement) -> None:
+    """Downloads of a measurement of `panels.measure`: its records, a row each, and the code that takes it anew."""
+    experiment, args, device = cast(tuple, measurement.key)
+    records = tuple(measurement.records)
+    said = _said(measurement.about)
+    sweep = any(record.size is not None for record in records)
+
+    def take() -> export.TakenHome:
+        return export.take_measurement(experiment, args, said, _here(device), sweep)
+
+    with st.popover("Take it home", icon=":material/download:"):
+        _downloads(name, take, "This measurement with these settings, free of this app, to be taken on your machine.")
+        st.download_button(
+            "CSV", partial(_csv, records), f"{name}.csv", "text/csv", key=f"{name}_csv", on_click="ignore",
+            icon=":material/table:", help="All that was measured here, in milliseconds.",
+        )  # fmt: skip
 
 
 def _csv(measured: tuple[Record, ...]) -> str:

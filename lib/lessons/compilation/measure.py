@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -19,12 +20,14 @@ from lib.lessons.compilation import fresh_start
 from lib.lessons.compilation import routine as compilation
 from lib.measure.stages import compile_in_stages
 from lib.measure.timing import PAUSE, Rows, compare, interleaved, once, profile, sweep, timed
+from lib.routines.problem import Made
 
 # How it is compiled.
 
 MAX_COMPILE_S = 1.5
 """A kind of program that took so long to compile is not made longer."""
 START_TIMEOUT_S = 60
+PROGRAM = inspect.getsource(fresh_start)
 DISPATCH = ("blocked", "not blocked")
 """Timed until the result is there, and until the call returns."""
 
@@ -51,7 +54,7 @@ def compile_sweep(device: jax.Device, batch_size: int, longest: int = 1024) -> R
     """What it takes to compile programs of growing length, each from nothing: trace, lower and compile together."""
     yield from sweep(
         lambda size: {name: make(size, batch_size) for name, make in compilation.LENGTHS.items()},
-        [2**i for i in range(longest.bit_length())], partial(_compilations, device=device), 1e3 * MAX_COMPILE_S,
+        tuple(2**i for i in range(longest.bit_length())), partial(_compilations, device=device), 1e3 * MAX_COMPILE_S,
     )  # fmt: skip
 
 
@@ -82,7 +85,7 @@ def fresh_starts(device: jax.Device) -> Rows:
         for start in ("first start", "second start"):
             try:
                 done = subprocess.run(
-                    [sys.executable, "-P", fresh_start.__file__], env=environment, capture_output=True, text=True, check=True,
+                    [sys.executable, "-P", "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True,
                     timeout=START_TIMEOUT_S,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
@@ -95,6 +98,15 @@ def fresh_starts(device: jax.Device) -> Rows:
             for phase, ms in took["ms"].items():
                 yield once(start, phase, ms, **({"found": took["found"]} if phase == "compile" else {}))
             yield PAUSE
+
+
+def _program_taken_home() -> tuple[Callable[..., Rows], tuple[Any, ...], list[tuple[Any, str, str]]]:
+    """The code of the program that is started."""
+    code = PROGRAM.replace('"""', "'''")
+    return fresh_starts, (), [(PROGRAM, "PROGRAM", f'PROGRAM = """\\\n{code}"""')]
+
+
+fresh_starts.taken_home = _program_taken_home  # type: ignore[attr-defined]
 
 
 def roofline(
@@ -118,10 +130,12 @@ def roofline(
     timing = (yield from interleaved({"": lambda: triad(x, y)}, 0.8))[""]
     speed = 12e-9 * stream_size / timing.low
     yield timed(f"x + 2y of {stream_size:,}", "steady", timing, kind="bandwidth", gbytes_per_s=speed)
-    made = {name: compilation.routine(name, batch_size, depth) for name in compilation.ROUTINES}
-    rows = np.ones((batch_size, 512), np.float32)
-    made["x + 1"] = (lambda x: x + 1, (rows,))
-    made["x @ w"] = (jnp.matmul, (rows, np.full((512, 512), 1 / 512, np.float32)))
+    rows, w = np.ones((batch_size, 512), np.float32), np.full((512, 512), 1 / 512, np.float32)
+    made: dict[str, Made] = {
+        **{name: compilation.routine(name, batch_size, depth) for name in compilation.ROUTINES},
+        "x + 1": (lambda x: x + 1, (rows,)),
+        "x @ w": (jnp.matmul, (rows, w)),
+    }
     for name, (fun, args) in made.items():
         profiled = yield from profile(fun, jax.device_put(args, device), budget_s=0.3)
         if profiled.cost.flops and profiled.cost.size_bytes:

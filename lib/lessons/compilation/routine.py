@@ -42,19 +42,29 @@ class Routine(NamedTuple):
     sources: tuple[Callable[..., Any], ...]
 
 
+def _train_step(batch_size: int, depth: int) -> Made:
+    return training_step(task(batch_size, depth))
+
+
+def _batch_gradient(batch_size: int, depth: int) -> Made:
+    return batch_gradient(batch_size)
+
+
+def _affine(batch_size: int, depth: int) -> Made:
+    return batching.mapped("affine(w, b, x)", batch_size)
+
+
+def _rosenbrock(batch_size: int, depth: int) -> Made:
+    return gradient("Rosenbrock")
+
+
 ROUTINES: dict[str, Routine] = {
-    "train_step": Routine(
-        lambda batch_size, depth: training_step(task(batch_size, depth)),
-        (training.loss_fn, train_step, networks.forward),
-    ),
+    "train_step": Routine(_train_step, (training.loss_fn, train_step, networks.forward)),
     "grad(mean(vmap(loss)))": Routine(
-        lambda batch_size, depth: batch_gradient(batch_size),
-        (linear_regression.loss, linear_regression.mean_loss, linear_regression.grad_of_mean),
+        _batch_gradient, (linear_regression.loss, linear_regression.mean_loss, linear_regression.grad_of_mean)
     ),
-    "vmap(affine)": Routine(
-        lambda batch_size, depth: batching.mapped("affine(w, b, x)", batch_size), (batching.affine, batching.batched)
-    ),
-    "grad(rosenbrock)": Routine(lambda batch_size, depth: gradient("Rosenbrock"), (functions.rosenbrock,)),
+    "vmap(affine)": Routine(_affine, (batching.affine, batching.batched)),
+    "grad(rosenbrock)": Routine(_rosenbrock, (functions.rosenbrock,)),
 }
 
 

@@ -17,6 +17,7 @@ from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, St
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
 from lib.routines.snippets import source, written
+from lib.routines.specialise import written_as
 from lib.routines.typed import TypedFunction, check, parse
 
 
@@ -274,11 +275,6 @@ class StackDescent:
             signature = transforms.after(level, signature, self.batch_size)
         return signature
 
-    def data(self, seed: int) -> tuple[np.ndarray, ...]:
-        """The arguments, float32; the one that descends is there as its starting point."""
-        signature = self._signature()
-        return transforms.draw(signature.names, signature.inputs, seed, self.function.positive)
-
     @property
     def arguments(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Name and shape of each argument."""
@@ -289,12 +285,18 @@ class StackDescent:
         """The arguments, float32; the one that descends is there as its starting point."""
         return tuple(numbers_of(name, shape, seed, self.function.positive) for name, shape in self.arguments)
 
+    @written_as(examples)
+    def data(self, seed: int) -> tuple[np.ndarray, ...]:
+        """The arguments, float32; the one that descends is there as its starting point."""
+        signature = self._signature()
+        return transforms.draw(signature.names, signature.inputs, seed, self.function.positive)
+
     def written(self) -> list[tuple[Any, str, str]]:
         """The function, the stack and the losses as code."""
         fun, names = self.function.fun, tuple(name for name, _ in self.function.arguments)
         code = written(fun) if isinstance(fun, TypedFunction) else f"{source(fun)}\n\n\nf = {fun.__name__}"
         code += f"\n{transforms.code(self.gradient.stack, names)}"
-        losses = f"losses_of = {transforms.nested(self._mapped)}"
+        losses = f"losses_of = {transforms.nested(self._mapped, names)}"
         return [(self.stacked, f"f{len(self.gradient.stack)}", code), (self.losses_of, "losses_of", losses)]
 
     @property

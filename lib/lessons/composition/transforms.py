@@ -603,11 +603,13 @@ def expression(stack: Stack, name: str = "f") -> str:
     return name
 
 
-def nested(stack: Stack, name: str = "f") -> str:
-    """The stack as one expression of JAX's own functions, where each level is one."""
+def nested(stack: Stack, names: tuple[str, ...]) -> str:
+    """The stack as one expression, `f` being a function of arguments of these names."""
+    below = "f"
     for level in stack:
-        name = f"jax.{level.name}({name}{level.written()})"
-    return name
+        built = TRANSFORMS[level.name].code.format(name=level.name, f=below, k=level.written(), n=len(names))
+        below, names = f"({built})" if built.startswith("lambda") else built, names_after(names, (level,))
+    return below
 
 
 def short(stack: Stack) -> str:

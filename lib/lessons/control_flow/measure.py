@@ -68,7 +68,7 @@ def length_sweep(device: jax.Device, batch_size: int, longest: int = 512) -> Row
 
     yield from sweep(
         lambda size: {name: jax.jit(partial(turns, num_steps=size)) for name, turns in TURNS.items()},
-        [2**i for i in range(longest.bit_length())], measure, 1e3 * MAX_COMPILE_S,
+        tuple(2**i for i in range(longest.bit_length())), measure, 1e3 * MAX_COMPILE_S,
     )  # fmt: skip
 
 

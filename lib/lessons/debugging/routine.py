@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
+from lib.routines.specialise import written_as
 
 UNITS = 16
 EXAMPLES = 1024
@@ -164,14 +165,15 @@ class Watched:
     def lineage(self) -> Any:
         return replace(self, batch_size=0, every=0)
 
-    def data(self, seed: int) -> dict[str, Any]:
-        inputs, targets = noisy_sine(seed)
-        return {"inputs": inputs, "targets": targets, "ticket": np.asarray(self.ticket)}
-
     def examples(self, seed: int) -> dict[str, Any]:
         """The data, without what is said of the visitor."""
         inputs, targets = noisy_sine(seed)
         return {"inputs": inputs, "targets": targets}
+
+    @written_as(examples)
+    def data(self, seed: int) -> dict[str, Any]:
+        inputs, targets = noisy_sine(seed)
+        return {"inputs": inputs, "targets": targets, "ticket": np.asarray(self.ticket)}
 
     def written(self) -> list[tuple[Any, str, Any]]:
         """A program that is alone says how it is by `print`."""

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from lib.routines import symbolic
+from lib.routines.snippets import written
 from lib.routines.typed import TextError, TypedFunction, check, parse
 
 
@@ -80,6 +81,11 @@ class ScalarFunction:
     domain: tuple[float, float]
     learning_rate: float
     constants: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Of all arguments, where its page starts."""
+        return (*self.point, *self.constants.values())
 
     @property
     def argnums(self) -> int | tuple[int, ...]:
@@ -164,6 +170,11 @@ class TypedScalarFunction(NamedTuple):
     text: str
     variables: tuple[str, ...]
     domain: tuple[float, float]
+
+    def written(self) -> list[tuple[Any, str, str]]:
+        """The function as code: variables first, then constants."""
+        function = function_of(self)
+        return [(function.fun, "f", written(parse(self.text), (*function.variables, *function.constants)))]
 
 
 Name = str | TypedScalarFunction

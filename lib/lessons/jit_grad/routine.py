@@ -14,8 +14,6 @@ from jaxtyping import Array, Float, Key
 from lib.lessons.jit_grad.contours import contour, levels_of, thinned
 from lib.lessons.jit_grad.functions import Name, central_difference, function_of, kinks
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
-from lib.routines.snippets import written
-from lib.routines.typed import parse
 
 CURVES = 16
 """Points whose losses are reported one by one, and whose way is kept; of more the range is reported."""
@@ -104,12 +102,8 @@ class Descent:
         return tuple(np.array(c, np.float32) for c in constants)
 
     def written(self) -> list[tuple[Any, str, str]]:
-        """A typed function as code: variables first, then constants."""
-        if isinstance(self.function, str):
-            return []
-        function = function_of(self.function)
-        arguments = (*function.variables, *function.constants)
-        return [(function.fun, "f", written(parse(self.function.text), arguments))]
+        """A typed function as code."""
+        return [] if isinstance(self.function, str) else self.function.written()
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         f = function_of(self.function)
@@ -227,10 +221,9 @@ def value_report(name: Name, point: tuple[float, ...], constants: tuple[float, .
 
 
 def gradient(name: Name) -> Made:
-    """`grad(f)` of a function of `functions.FUNCTIONS`, at the point where its page starts."""
+    """`grad(f)` of a function by its name, at the point where its page starts."""
     function = function_of(name)
-    values = (*function.point, *function.constants.values())
-    return jax.grad(function.fun, argnums=function.argnums), tuple(np.float32(x) for x in values)
+    return jax.grad(function.fun, argnums=function.argnums), tuple(np.float32(x) for x in function.values)
 
 
 def gradient_as_shown(name: Name) -> Made:

@@ -15,6 +15,6 @@ def batching_sweep(
     function = batching.function_of(name)
     axes = function.in_axes if in_axes is None else in_axes
     what = f"vmap({batching.called(name)}, in_axes={axes})"
-    sizes = [4**i for i in range(largest.bit_length() // 2 + 1) if 4**i <= largest]
+    sizes = tuple(4**i for i in range(largest.bit_length() // 2 + 1) if 4**i <= largest)
     for record in sweep(lambda size: batching.rivals(name, size, device, axes), sizes):
         yield PAUSE if record is PAUSE else record._replace(more={"what": what})

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
+from lib.routines.snippets import written
+from lib.routines.specialise import CannotWriteError
 from lib.routines.typed import TextError, check, parse
 
 
@@ -92,6 +94,18 @@ class TypedBatchFunction(NamedTuple):
 
     text: str
     shapes: tuple[tuple[int, ...], ...]
+
+    def written(self) -> list[tuple[Any, str, str]]:
+        """The function as code, and the same for NumPy.
+
+        Raises:
+            CannotWriteError: NumPy has not all that it calls.
+        """
+        function, code = function_of(self), written(parse(self.text))
+        if "jax." in code:
+            raise CannotWriteError(f"NumPy alone has no function for all of {self.text}")
+        in_numpy = code.replace("jnp.", "np.").replace("def f(", "def f_numpy(")
+        return [(function.fun, "f", code), (function.numpy_one, "f_numpy", in_numpy)]
 
 
 Name = str | TypedBatchFunction
@@ -389,7 +403,7 @@ def train_all(own_targets: bool, own_rates: bool, batch_size: int) -> Made:
 
 
 def mapped(name: Name, batch_size: int) -> Made:
-    """`vmap(f)` of a function of `FUNCTIONS`."""
+    """`vmap(f)` of a function by its name."""
     function = function_of(name)
     args = arguments(name, function.in_axes, batch_size)
     return jax.vmap(function.fun, in_axes=function.in_axes), args

@@ -15,16 +15,16 @@ from lib.lessons.multi_device.routine import (
     EXAMPLES,
     JIT,
     PMAP,
-    SHARD_MAP,
     SINGLE,
-    WAYS,
     Layout,
     batch_at,
     in_turn,
     init_params,
+    replicated,
     train_step,
     wave_data,
     way,
+    ways_of,
 )
 from lib.routines.mistakes import Outcome, without_paths
 from lib.routines.problem import HostStep, Observed, TrainState, new_state
@@ -40,8 +40,7 @@ class ManyDevices:
     @property
     def ways(self) -> tuple[str, ...]:
         """Those among whose devices the batch can be divided."""
-        pieces = {SINGLE: 1, PMAP: self.layout.size, SHARD_MAP: self.layout.batch_pieces, JIT: self.layout.batch_pieces}
-        return tuple(name for name in WAYS if self.batch_size % pieces[name] == 0)
+        return ways_of(self.layout, self.batch_size)
 
     @property
     def lineage(self) -> Any:
@@ -52,7 +51,7 @@ class ManyDevices:
 
     def init(self, key: Key[Array, ""], data: tuple) -> TrainState:
         params = init_params(key)
-        for_pmap = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.layout.size, *leaf.shape)), params)
+        for_pmap = replicated(params, self.layout)
         return new_state({name: for_pmap if name == PMAP else params for name in self.ways}, key)
 
     def host_step(self, device: jax.Device) -> HostStep:

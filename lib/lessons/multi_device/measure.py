@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.lessons.multi_device import routine as sharding
 from lib.lessons.multi_device.many_devices import ManyDevices
-from lib.lessons.multi_device.routine import JIT, SINGLE, WAYS, Layout
+from lib.lessons.multi_device.routine import JIT, PMAP, SINGLE, WAYS, Layout
 from lib.measure.stages import cut, take_stages
 from lib.measure.timing import Rows, compare, sweep
 
@@ -74,16 +74,16 @@ def programs(task: ManyDevices, device: jax.Device) -> tuple[CompiledStep, ...]:
     return tuple(made)
 
 
-def step_calls(task: ManyDevices, device: jax.Device, seed: int) -> dict[str, Callable[[], Any]]:
+def step_calls(layout: Layout, batch_size: int, device: jax.Device, seed: int) -> dict[str, Callable[[], Any]]:
     """A step in each way that the batch size allows, on arrays that are in their places."""
-    data = sharding.wave_data(seed)
-    state = jax.jit(task.init)(jax.random.key(seed), data)
+    params = sharding.init_params(jax.random.key(seed))
+    batch = sharding.batch_at(sharding.wave_data(seed), 0, batch_size)
     calls: dict[str, Callable[[], Any]] = {}
-    for name in task.ways:
-        way = sharding.way(name, task.layout, device, task.batch_size)
-        params = jax.device_put(state.params[name], way.params)
-        batch = way.place_batch(sharding.batch_at(data, 0, task.batch_size))
-        calls[name] = partial(sharding.in_turn(way.jitted), params, *batch, np.float32(0.01))
+    for name in sharding.ways_of(layout, batch_size):
+        made = sharding.way(name, layout, device, batch_size)
+        start = sharding.replicated(params, layout) if name == PMAP else params
+        there = jax.device_put(start, made.params)
+        calls[name] = partial(sharding.in_turn(made.jitted), there, *made.place_batch(batch), np.float32(0.01))
     return calls
 
 
@@ -97,9 +97,9 @@ def device_sweep(device: jax.Device, batch_size: int, seed: int) -> Rows:
 
     def make(count: int) -> dict[str, Callable[[], Any]]:
         layout = Layout((count, 1))
-        calls = step_calls(ManyDevices(batch_size, layout), device, seed)
+        calls = step_calls(layout, batch_size, device, seed)
         del calls[SINGLE]  # the same as `jit` on one
-        calls[LARGE] = step_calls(ManyDevices(LARGE_BATCH, layout), device, seed)[JIT]
+        calls[LARGE] = step_calls(layout, LARGE_BATCH, device, seed)[JIT]
         return calls
 
     yield from sweep(make, sharding.device_counts(device.platform), partial(compare, budget_s=0.6))

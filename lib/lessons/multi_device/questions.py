@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lib.lessons.multi_device.many_devices import ManyDevices, refusal
+from lib.lessons.multi_device.many_devices import refusal
 from lib.lessons.multi_device.measure import collectives, step_calls
 from lib.lessons.multi_device.routine import JIT, PMAP, SINGLE, Layout, way
 from lib.measure.questions import Choice, Number, Order, Question
@@ -33,7 +33,7 @@ def bytes_that_move(device: jax.Device, layout: Layout, batch_size: int) -> int:
 
 def times_of_a_step(device: jax.Device, layout: Layout, batch_size: int, seed: int) -> Rows:
     """A step on one device and on all of the mesh, in turns."""
-    made = step_calls(ManyDevices(batch_size, layout), device, seed)
+    made = step_calls(layout, batch_size, device, seed)
     if not {*WAYS} <= {*made}:
         raise ValueError(f"a batch of {batch_size} does not divide among {layout.size} devices; choose a larger one.")
     yield from compare({name: made[name] for name in WAYS}, 0.8)

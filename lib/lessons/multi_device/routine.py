@@ -202,6 +202,17 @@ class Way(NamedTuple):
         return jax.device_put(batch, self.batch)
 
 
+def ways_of(layout: Layout, batch_size: int) -> tuple[str, ...]:
+    """Those among whose devices a batch can be divided."""
+    pieces = {SINGLE: 1, PMAP: layout.size, SHARD_MAP: layout.batch_pieces, JIT: layout.batch_pieces}
+    return tuple(name for name in WAYS if batch_size % pieces[name] == 0)
+
+
+def replicated(params: Any, layout: Layout) -> Any:
+    """What `pmap` takes: each array once for each device."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (layout.size, *leaf.shape)), params)
+
+
 def way(name: str, layout: Layout, first: jax.Device, batch_size: int) -> Way:
     """One of `WAYS`. It is made once, so that its program is compiled once, whoever asks for it."""
     if name in (SINGLE, PMAP):  # for these a mesh is no more than a number of devices

@@ -48,5 +48,5 @@ def updates(device: jax.Device, batch_size: int, layers: int) -> dict[str, Calla
 
 def update_sweep(device: jax.Device, batch_size: int, layers: int) -> Rows:
     """Each of `WAYS` at growing numbers of leaves, up to those of that many layers."""
-    sizes = [2**i for i in range(1, layers.bit_length() + 1) if 2**i <= 2 * layers]
+    sizes = tuple(2**i for i in range(1, layers.bit_length() + 1) if 2**i <= 2 * layers)
     yield from sweep(lambda leaves: updates(device, batch_size, leaves // 2), sizes)

@@ -13,7 +13,7 @@ from lib.lessons.state_libraries.common import NETWORK
 from lib.lessons.state_libraries.routine import DATA, PLAIN, load, step
 from lib.measure.stages import compile_in_stages
 from lib.measure.timing import PAUSE, Record, Rows, Timing, interleaved, once, timed
-from lib.routines import datasets
+from lib.routines.datasets import digest_of, draw, shuffled
 from lib.routines.networks import init_params
 
 STEPS = 50
@@ -22,39 +22,45 @@ STEPS = 50
 
 def _arguments(device: jax.Device, batch_size: int, seed: int) -> tuple[Any, Any, Any]:
     """Plain parameters, a batch and a learning rate, on the device."""
-    data = datasets.load(DATA, seed).arrays
-    rows = data["order"][:batch_size]
-    batch = tuple(array[rows] for array in data["train"])
+    (inputs, targets), _ = draw(DATA, seed)
+    rows = shuffled(len(inputs), digest_of(DATA, seed))[:batch_size]
     params = init_params(NETWORK, jax.random.key(seed))
-    placed: tuple[Any, Any, Any] = jax.device_put((params, batch, np.float32(0.01)), device)
+    placed: tuple[Any, Any, Any] = jax.device_put((params, (inputs[rows], targets[rows]), np.float32(0.01)), device)
     return placed
 
 
 def _pure_step(name: str) -> Callable[..., Any]:
     """`step` of a library as a function of its own, so that nothing that JAX keeps applies to it."""
-    return lambda *args: step(name, *args)
+    return lambda state, batch, learning_rate: step(name, state, batch, learning_rate)
 
 
 def calls(names: tuple[str, ...], device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
-    """One step of each library, as calls without arguments.
+    """One step of each library, as calls without arguments: see `library_calls`."""
+    made: dict[str, Callable[[], Any]] = {}
+    for calls_of_one in [library_calls(name, device, batch_size, seed) for name in names]:
+        made |= calls_of_one
+    return made
+
+
+def library_calls(name: str, device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
+    """One step of a library, as calls without arguments.
 
     Returns:
         `NAME own`: the library's own object, jitted in the library's own way. `NAME pure`: arrays in, arrays out,
         through our interface, by `jax.jit`. Both give the loss, so that the same is waited for.
     """
     params, batch, learning_rate = _arguments(device, batch_size, seed)
-    made: dict[str, Callable[[], Any]] = {}
 
     def loss_of(jitted: Any, model: Any) -> Any:
         return jitted(model, batch, learning_rate)[1]
 
-    for name in names:
-        library = load(name)
-        # One state each: what changes in place must not change under the other.
-        mine, state = (jax.device_put(library.split(library.make(params)), device) for _ in range(2))
-        made[f"{name} own"] = partial(loss_of, library.jit(library.sgd_step), library.merge(mine))
-        made[f"{name} pure"] = partial(loss_of, jax.jit(_pure_step(name)), state)
-    return made
+    library = load(name)
+    # One state each: what changes in place must not change under the other.
+    mine, state = (jax.device_put(library.split(library.make(params)), device) for _ in range(2))
+    return {
+        f"{name} own": partial(loss_of, library.jit(library.sgd_step), library.merge(mine)),
+        f"{name} pure": partial(loss_of, jax.jit(_pure_step(name)), state),
+    }
 
 
 def _steps(call: Callable[[], Any]) -> None:
@@ -75,6 +81,18 @@ def step_times(calls: dict[str, Callable[[], Any]], budget_s: float) -> Generato
     }
 
 
+def _compilation(name: str, device: jax.Device, batch_size: int, seed: int) -> Rows:
+    yield PAUSE
+    params, batch, learning_rate = _arguments(device, batch_size, seed)
+    library = load(name)
+    state = jax.device_put(library.split(library.make(params)), device)
+    args = (state, batch, learning_rate)
+    jax.eval_shape(_pure_step(name), *args)  # what the library and jax.numpy keep for their own functions
+    _, phases = compile_in_stages(jax.jit(_pure_step(name)), *args)
+    for phase, ms in zip(("trace", "lower", "compile"), phases, strict=True):
+        yield once(name, phase, ms)
+
+
 def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, seed: int) -> Rows:
     """What each library's step takes to compile; then the steady state of all steps, in turns.
 
@@ -82,16 +100,8 @@ def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, s
         Records with the library as their label: trace, lower and compile, from nothing; then the steady state, whose
         `way` is "own" or "pure" (see `calls`). Last, both of the plain pytree once more, alone, for `overhead`.
     """
-    params, batch, learning_rate = _arguments(device, batch_size, seed)
-    for name in names:
-        yield PAUSE
-        library = load(name)
-        state = jax.device_put(library.split(library.make(params)), device)
-        args = (state, batch, learning_rate)
-        jax.eval_shape(_pure_step(name), *args)  # what the library and jax.numpy keep for their own functions
-        _, phases = compile_in_stages(jax.jit(_pure_step(name)), *args)
-        for phase, ms in zip(("trace", "lower", "compile"), phases, strict=True):
-            yield once(name, phase, ms)
+    for rows in [_compilation(name, device, batch_size, seed) for name in names]:
+        yield from rows
     made = calls(names, device, batch_size, seed)
     timings = yield from step_times(made, budget_s=2.0)
     for key, timing in timings.items():

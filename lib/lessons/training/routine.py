@@ -22,6 +22,7 @@ from lib.routines.networks import (
     predicted_class,
 )
 from lib.routines.problem import Made, Metrics, Observed, TrainState, new_state
+from lib.routines.specialise import written_as
 
 OPTIMIZERS: dict[str, optax.GradientTransformation] = {
     "SGD": optax.identity(),
@@ -71,12 +72,6 @@ class Training:
     def lineage(self) -> Any:
         return replace(self, batch_size=0, dataset=None)
 
-    def data(self, seed: int) -> dict[str, Any]:
-        """The arrays of the dataset. The seed has drawn its noise and its split already."""
-        if self.dataset is None:
-            raise ValueError("A training needs data to run on, and `dataset` is None; give a `Dataset`.")
-        return self.dataset.arrays
-
     def examples(self, seed: int) -> dict[str, Any]:
         """What to train on, from where it comes, and in which order."""
         origin = self.dataset.origin if self.dataset is not None else None
@@ -87,6 +82,13 @@ class Training:
             raise ValueError("This dataset comes from nowhere else, and cannot be made anew; load it by its name.")
         train, _ = draw(origin.name, seed, origin.examples)
         return {"train": train, "order": shuffled(len(train[0]), digest_of(origin.name, seed, origin.examples))}
+
+    @written_as(examples)
+    def data(self, seed: int) -> dict[str, Any]:
+        """The arrays of the dataset. The seed has drawn its noise and its split already."""
+        if self.dataset is None:
+            raise ValueError("A training needs data to run on, and `dataset` is None; give a `Dataset`.")
+        return self.dataset.arrays
 
     def init(self, key: Key[Array, ""], data: dict[str, Any]) -> TrainState:
         params_key, key = jax.random.split(key)

@@ -33,10 +33,10 @@ def layers(x_title: str) -> list[alt.Chart]:
     base, span = alt.Chart(named("marks")), alt.Chart(named("span"))
     texts = [
         base.transform_filter(f"datum.side == {side!r}")
-        .mark_text(fontSize=13, align=side, baseline="top", dx=dx, dy=2, lineBreak="\n", **style)
+        .mark_text(fontSize=13, align=side, baseline="top", dx=dx, dy=2, lineBreak="\n", style=style)
         .encode(alt.X("at:Q", title=x_title), y=alt.value(0), text="text:N")
         for side, dx in DX.items()
-        for style in ({"style": "halo"}, {})  # a rim of the ground's colour: a curve may pass behind
+        for style in ("halo", alt.Undefined)  # a rim of the ground's colour: a curve may pass behind
     ]
     return [
         base.mark_rule(strokeWidth=1.5, opacity=0.8, color=SERIES[7]).encode(alt.X("x:Q", title=x_title)),
