@@ -286,6 +286,18 @@ def test_a_chart_is_saved_with_its_settings(app: str, page: Page) -> None:
         assert Path(saving.value.path()).read_bytes().startswith(begin)
 
 
+def test_a_measurement_is_taken_home_with_its_charts_on_a_phone_too(app: str, phone: Page) -> None:
+    open_stage(phone, f"{app}/jit_grad?seed=5&jit_grad_panel=Timings")
+    h.press(phone, "Measure")
+    phone.get_by_text("Taken at").wait_for()
+    begins = {"Script": b'"""jit(grad(f))', "Notebook": b"{", "CSV": b"label,phase", "PNG": b"\x89PNG", "SVG": b"<svg"}
+    h.press(phone, "Take it home")
+    for name, begin in begins.items():
+        with phone.expect_download() as saving:
+            h.press(phone, name)
+        assert Path(saving.value.path()).read_bytes().startswith(begin)
+
+
 def test_a_run_is_taken_home_as_a_script_and_a_notebook_on_a_phone_too(app: str, phone: Page) -> None:
     open_stage(phone, f"{app}/jit_grad_vmap?seed=5&batch_size=8")
     h.press(phone, "More")

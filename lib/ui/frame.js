@@ -43,6 +43,43 @@ const KEYS = {
 };
 const TYPING = "input, textarea, select, [contenteditable=true], [role=slider], [role=listbox], [role=combobox]";
 
+// The charts of the panel that is open, each as a file with what was measured and when below it.
+function save(kind) {
+  const said = [...document.querySelectorAll(".st-key-panel [data-testid=stCaptionContainer]")]
+    .map((caption) => caption.textContent).find((text) => text.startsWith("Taken at")) ?? "";
+  document.querySelectorAll(".st-key-panel .stVegaLiteChart > svg").forEach((shown, i) => {
+    const chart = shown.cloneNode(true);
+    const [width, height] = [shown.width.baseVal.value, shown.height.baseVal.value + 24];
+    const texts = [...chart.querySelectorAll("text")];  // as wide as here, whatever fonts there are where it is looked at
+    shown.querySelectorAll("text").forEach((text, j) => {
+      texts[j].setAttribute("textLength", text.getComputedTextLength());
+      texts[j].setAttribute("fill", getComputedStyle(text).fill);
+    });
+    const words = document.createElementNS(chart.namespaceURI, "text");
+    Object.entries({ x: 8, y: height - 8, "font-size": 12, "font-family": "sans-serif", textLength: width - 16,
+      fill: getComputedStyle(main()).color }).forEach(([name, value]) => words.setAttribute(name, value));
+    words.textContent = said;
+    if (6.2 * said.length < width) words.removeAttribute("textLength");
+    chart.append(words);
+    chart.setAttribute("height", height);
+    chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    chart.style.background = getComputedStyle(document.querySelector(".stApp")).backgroundColor;
+    const blob = new Blob([new XMLSerializer().serializeToString(chart)], { type: "image/svg+xml" });
+    const name = `${location.pathname.split("/").pop() || "chart"}-${i + 1}.${kind}`;
+    if (kind === "svg") return download(blob, name);
+    const picture = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
+    const drawn = new Image();
+    drawn.onload = () => (picture.getContext("2d").drawImage(drawn, 0, 0, 2 * width, 2 * height),
+      picture.toBlob((png) => download(png, name)));
+    drawn.src = URL.createObjectURL(blob);
+  });
+}
+function download(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
 function presenting(on) {
   frame.presenting = on;
   if (frame.listens) return;
@@ -53,6 +90,8 @@ function presenting(on) {
     if (KEYS[event.key]?.()) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
+    const kind = event.target.dataset?.save;
+    if (kind) save(kind);
     if (innerWidth < 768 && event.target.closest?.("[data-testid=stSidebarNavLink]"))
       setTimeout(() => press("[data-testid=stSidebarCollapseButton] button"), 50);
   });

@@ -104,6 +104,8 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 .live .chart .save summary { cursor: pointer; list-style: none; padding: .1rem .4rem; opacity: .85; }
 .live .chart .save button { display: block; width: 100%; padding: .2rem .7rem; cursor: pointer; color: inherit;
   background: var(--st-secondary-background-color, Canvas); border: 1px solid rgba(128, 128, 128, .4); }
+.saves button { padding: .25rem .7rem; margin-right: .6rem; cursor: pointer; color: inherit; font: inherit; border-radius: .5rem;
+  background: var(--st-background-color, Canvas); border: 1px solid rgba(128, 128, 128, .4); }
 .live .caption, .live details { font-size: .9rem; line-height: 1.4; opacity: .9; }
 .live .notes { min-height: 2.55rem; }  /* two lines: what follows stays where it is */
 .live .warning, .live .error, .live .info { padding: .5rem .9rem; border-radius: .5rem; margin: .3rem 0; }
@@ -115,6 +117,7 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { opacity: 1; color: inherit; }
 [data-testid="stCaptionContainer"] { opacity: .85; font-size: .9rem; }
 [data-testid="stWidgetLabel"] p { opacity: 1; }
+.stVegaLiteChart svg :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text { fill: currentColor; }
 .token:is(.keyword, .function, .builtin, .class-name) { color: light-dark(#0B5CAD, #6CB6F5) !important; }
 .token:is(.punctuation, .comment, .interpolation) { color: light-dark(#5A5E69, #A9ADBA) !important; }
 .token:is(.string, .triple-quoted-string) { color: light-dark(#06702F, #6FD08C) !important; }

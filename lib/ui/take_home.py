@@ -23,6 +23,10 @@ from lib.ui.controls import Controls
 from lib.ui.settings import PAGE
 
 _whole: ContextVar[dict[str, Any]] = ContextVar("the run of the page that is taken home")
+CHARTS = (
+    '<div class="saves"><button data-save="png">PNG</button><button data-save="svg">SVG</button> of the charts</div>'
+)
+"""`frame.js` saves what is drawn in the panel that is open."""
 HIDDEN = ("present", "embed", "room", "teach")
 """Of the address, what is not the lesson's."""
 
@@ -120,6 +124,7 @@ def measured(name: str, measurement: Measurement) -> None:
             "CSV", partial(_csv, records), f"{name}.csv", "text/csv", key=f"{name}_csv", on_click="ignore",
             icon=":material/table:", help="All that was measured here, in milliseconds.",
         )  # fmt: skip
+        st.html(CHARTS)
 
 
 def _csv(measured: tuple[Record, ...]) -> str:

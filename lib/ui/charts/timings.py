@@ -17,21 +17,25 @@ def _spec(title: str, rows: tuple[str, ...]) -> Spec:
     """A bar would need a zero, which a logarithm does not have."""
     order = list(rows)
     y = alt.Y(
-        "label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=260, grid=True)
-    )
+        "label:N", title=None, sort=order, scale=alt.Scale(domain=order),
+        axis=alt.Axis(labels=False, ticks=False, domain=False, grid=True),
+    )  # fmt: skip
     color = alt.Color(
         "phase:N", title=None, scale=alt.Scale(domain=list(PHASES), range=list(PHASES.values())), legend=None
     )
     base = alt.Chart(named("timings"))
-    scale = alt.Scale(type="log", nice=False, padding=70)  # room for the numbers beside the dots
+    scale = alt.Scale(type="log", nice=False)
     x = alt.X("ms:Q", title="milliseconds (log scale)", scale=scale, axis=alt.Axis(format=".4~g", tickCount=8))
+    room = alt.Chart(named("room")).mark_point(opacity=0).encode(x)
     spread = base.mark_rule(strokeWidth=5, opacity=0.45).encode(
         alt.X("low:Q", title="milliseconds (log scale)"), y, color, x2="high:Q"
     )
-    dots = base.mark_point(size=260, filled=True, opacity=1).encode(x, y, color)
+    dots = base.mark_point(size=220, filled=True, opacity=1).encode(x, y, color)
     # In the ink of the page: small text in the colours of the phases has too little contrast.
     text = base.mark_text(align="left", dx=14, fontSize=16).encode(alt.X("high:Q"), y, text="text:N")
-    return build(alt.layer(spread, dots, text), 42 * len(rows) + 110, title, large=True)
+    # Above its line, where a phone has room for it too.
+    label = base.mark_text(align="left", dy=-19, fontSize=16).encode(x=alt.value(0), y=y, text="label:N")
+    return build(alt.layer(spread, dots, text, label, room), 54 * len(rows) + 110, title, large=True)
 
 
 def timings(title: str, records: Sequence[Record]) -> Chart:
@@ -43,4 +47,7 @@ def timings(title: str, records: Sequence[Record]) -> Chart:
     }  # fmt: skip
     described = "; ".join(f"{record.label}: {duration(record.median_ms)}" for record in records)
     rows = tuple(dict.fromkeys(record.label for record in records))
-    return chart(_spec(title, rows), f"{title}. {described}.", timings=columns)
+    low, high = min(columns["low"], default=1.0), max(columns["high"], default=1.0)
+    span = max(high / low, 10.0)
+    room = {"ms": [low / span**0.05, high * span**0.35]}  # for the numbers beside the dots
+    return chart(_spec(title, rows), f"{title}. {described}.", timings=columns, room=room)
