@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import random
 import sys
 import threading
@@ -301,8 +300,16 @@ def play_all(
                 server = shared if shared and shared.alive() else begin(own)
                 return play(own.enter_context(harness.chromium()), server, path, seed, seconds, folder)
 
+        outcomes = []
         with ThreadPoolExecutor(at_once) as monkeys:
-            return list(monkeys.map(lambda each: one(*each), itertools.product(paths, seeds)))
+            for outcome in monkeys.map(lambda each: one(*each), [(path, seed) for seed in seeds for path in paths]):
+                path, seed, acts, complete_s, failure = outcome
+                print(
+                    f"| /{path} | {seed} | {acts} | {complete_s:.1f} s | {' '.join(failure.split())[:100]} |",
+                    flush=True,
+                )
+                outcomes.append(outcome)
+        return outcomes
 
 
 def main() -> int:
@@ -319,13 +326,11 @@ def main() -> int:
     )
     parser.add_argument("--folder", type=Path, default=Path("test-artifacts"), help="for pictures of failures")
     given = parser.parse_args()
+    print("| page | seed | acts | complete after | failure |\n|---|---|---|---|---|", flush=True)
     outcomes = play_all(
         harness.PAGES if given.all else [given.page], list(range(given.seed, given.seed + given.seeds)), given.seconds,
         cold=given.cold, tabs=given.tabs, at_once=given.at_once, folder=given.folder,
     )  # fmt: skip
-    print("\n| page | seed | acts | complete after | failure |\n|---|---|---|---|---|")
-    for path, seed, acts, complete_s, failure in outcomes:
-        print(f"| /{path} | {seed} | {acts} | {complete_s:.1f} s | {' '.join(failure.split())[:100]} |")
     failed = sum(bool(outcome.failure) for outcome in outcomes)
     print(f"\n{failed} of {len(outcomes)} failed.")
     return min(failed, 1)

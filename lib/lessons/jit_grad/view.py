@@ -158,7 +158,7 @@ def descent(
             np.where(slope > 0, high - f, low - f) / slope,
         )
         left, right = (np.fmin(reach, np.where(slope == 0, np.inf, side)) for side in room)
-    ends = {"x1": x - left, "f1": f - left * slope, "x2": x + right, "f2": f + right * slope}
+        ends = {"x1": x - left, "f1": f - left * slope, "x2": x + right, "f2": f + right * slope}
     return charts.chart(
         spec, title, width, curve=curve,
         points={"x": x, "f": inside(f)} | {n: np.where(np.isfinite(inside(f)), v, np.nan).astype(np.float32) for n, v in ends.items()},
