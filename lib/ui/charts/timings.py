@@ -47,7 +47,8 @@ def timings(title: str, records: Sequence[Record]) -> Chart:
     }  # fmt: skip
     described = "; ".join(f"{record.label}: {duration(record.median_ms)}" for record in records)
     rows = tuple(dict.fromkeys(record.label for record in records))
-    low, high = min(columns["low"], default=1.0), max(columns["high"], default=1.0)
+    low = min((record.low_ms for record in records), default=1.0)
+    high = max((record.high_ms for record in records), default=1.0)
     span = max(high / low, 10.0)
     room = {"ms": [low / span**0.05, high * span**0.35]}  # for the numbers beside the dots
     return chart(_spec(title, rows), f"{title}. {described}.", timings=columns, room=room)
