@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import nullcontext
 from functools import partial
 from html import escape
@@ -26,6 +26,8 @@ from lib.ui.controls import Controls
 from lib.ui.settings import ask, visitor
 from lib.ui.style import quantity, stats
 
+START_S = 0.05
+"""A script waits so long for the picture of a start, which takes some milliseconds once its programs are there."""
 TICKS_S = (0.25, 0.5, 2.0)
 TICKS_PER_CPU_S = 60
 """Ticks a second that a processor core may be asked for by all tabs whose script draws: each costs some 4 ms."""
@@ -140,7 +142,9 @@ def live(
             def show(*_: object) -> None:
                 feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
 
-            start.add_done_callback(lambda _: feed.changed())
+            wait([start], START_S)  # most are there by then, and the first frame is whole
+            if not start.done():
+                start.add_done_callback(lambda _: feed.changed())
             if compared is None:
                 show()
             else:
