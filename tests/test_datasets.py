@@ -1,6 +1,9 @@
 """`lib/routines/datasets.py`: the built-in data, and CSV files good and bad."""
 
 import string
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +21,27 @@ from lib.routines.datasets import (
     PASSES,
     PLANE,
     DataError,
+    digits,
     from_table,
     load,
     read_csv,
 )
 
 # Built-in data.
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    for ours, theirs in zip(digits(), load_digits(return_X_y=True), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_digits_do_not_import_scikit_learn():
+    program = "import sys; from lib.routines.datasets import load; load('digits', 0); print('sklearn' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    root = Path(__file__).parents[1]
+    assert subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -58,3 +58,14 @@ def test_importing_it_gives_the_cpu_its_devices(before, env, expected):
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert int(done.stdout.split()[-1]) == expected
+
+
+def test_a_server_whose_platform_does_not_exist_ends_with_what_to_do():
+    environment = {**os.environ, "JAX_PLATFORMS": "abacus"}
+    command = [sys.executable, "-c", "import dashboard"]  # what `streamlit run` does as it starts
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    last = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == 1 and last.startswith(
+        "JAX cannot start: there is no JAX_PLATFORMS=abacus here; unset it"
+    )
+    assert "Traceback" not in ended.stderr

@@ -30,3 +30,19 @@ def devices() -> dict[str, jax.Device]:
     if found[0].platform != "cpu":
         found += jax.devices("cpu")
     return {name(device): device for device in found}
+
+
+def check() -> None:
+    """Ends the process with a sentence where JAX cannot start: a server that runs on would show an error on every page.
+
+    Raises:
+        SystemExit: with what to do.
+    """
+    try:
+        devices()
+    except RuntimeError as error:
+        chosen = os.environ.get("JAX_PLATFORMS")
+        why = str(error).partition("\n")[0]
+        if chosen:
+            why = f"there is no JAX_PLATFORMS={chosen} here; unset it, or set JAX_PLATFORMS=cpu. ({why})"
+        raise SystemExit(f"JAX cannot start: {why}") from None
