@@ -93,6 +93,28 @@ def test_of_frames_that_come_faster_than_they_are_drawn_the_newest_is(app: str, 
     assert h.frames_of(page) - before < 20, "what nobody can see is drawn"
 
 
+def test_where_a_policy_forbids_code_out_of_texts_charts_are_drawn_all_the_same(app: str, page: Page) -> None:
+    page.add_init_script(
+        """window.Function = new Proxy(Function, { construct: (made, args) => {
+            if (args[0] !== "return 1") return Reflect.construct(made, args);
+            window.refused = true;
+            throw new EvalError("Refused to evaluate a string as JavaScript");
+        } });"""
+    )
+    h.open_page(page, f"{app}/jit_vmap")
+    h.press(page, "Step")
+    h.wait_for_stat(page, "Step", "^1$")
+    h.wait_for_rest(page)
+    assert page.evaluate("window.refused")
+    drawn = "[...document.querySelectorAll('.live .chart canvas')].map(canvas => canvas.toDataURL())"
+    before = page.evaluate(drawn)
+    h.press(page, "Step")
+    h.wait_for_stat(page, "Step", "^2$")
+    h.wait_for_rest(page)
+    after = page.evaluate(drawn)
+    assert len(after) == 3 and all(one != other for one, other in zip(before, after, strict=True))
+
+
 def test_a_changed_learning_rate_applies_without_reset_and_without_compiling(app: str, page: Page) -> None:
     h.open_page(page, f"{app}/training?training_pace=unlimited")
     h.press(page, "Run")
