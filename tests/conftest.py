@@ -39,6 +39,17 @@ if jax.default_backend() != "cpu":  # as many digits as on a CPU, here and in pr
     os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
     jax.config.update("jax_default_matmul_precision", "highest")
 
+# The files that take longest, the longest first: begun last, one would go on alone.
+LONGEST = (
+    "transforms", "stage", "pages", "export", "browser", "snippets", "lecture", "state_libraries", "debugging", "monkey",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest files; within a file, and among the others, the order stays."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(autouse=True)
 def scripts_end(monkeypatch):

@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
         ("lint-imports", "--no-logo"),
     ]
     failed = [name for name, *options in checks if call(PYTHON.parent / name, *options, check=False)]
-    workers = () if "-n" in arguments else ("-n", "3", "--dist", "loadfile")
+    spread = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")  # in the order of conftest.py
+    workers = () if "-n" in arguments else spread
     failed += ["pytest"] if call(PYTHON, "-m", "pytest", *workers, *arguments, check=False) else []
     if failed:
         print("failed:", ", ".join(failed))
