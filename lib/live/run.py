@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.live.engine import Engine
 from lib.live.pace import Pace
-from lib.live.program import Chunk, Program
+from lib.live.program import Chunk, Steps
 from lib.live.recorder import Recorder, StepTimes
 from lib.live.worker import LocalWorker, Opened, Spec, WorkerLost, place
 from lib.routines.mistakes import without_paths
@@ -47,6 +47,7 @@ class Compilation(NamedTuple):
 
     Attributes:
         step: after which it took over.
+        steps: what is to be said of it, without the program itself: a run must not keep those that it has left behind.
         waited_s: until it was there.
         shared: whether it was compiled, or being compiled, when the run asked for it.
         change: why another one was needed, in words; empty for the first.
@@ -54,7 +55,7 @@ class Compilation(NamedTuple):
     """
 
     step: int
-    program: Program
+    steps: Steps
     waited_s: float
     shared: bool
     change: str
@@ -468,9 +469,8 @@ class LiveRun:
         self._opened = opened
         if self._change:
             self._events.append((self._recorder.step, self._change))
-        self._compilations.append(
-            Compilation(self._recorder.step, opened.program, waited_s, opened.shared, self._change)
-        )
+        said = opened.program.steps._replace(compiled=None)
+        self._compilations.append(Compilation(self._recorder.step, said, waited_s, opened.shared, self._change))
         self._pace.restart()
 
     def _keep_if_good(self, loss: float) -> None:

@@ -295,7 +295,7 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
         text = "No step is compiled yet. The first Run compiles one, and starts slowly."
         return [*notes, charts.Text(text)]
     last = snapshot.compilations[-1]
-    phases = last.program.steps.phases
+    phases = last.steps.phases
     split = (
         f"trace {duration(phases.trace_ms)} + lower {duration(phases.lower_ms)} + compile {duration(phases.compile_ms)}"
     )
@@ -316,7 +316,7 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
 def _why(compilation: Compilation) -> list[str]:
     change = compilation.change or "the first program of this run"
     cost = (
-        "nothing: the program was there" if compilation.shared else duration(compilation.program.steps.phases.total_ms)
+        "nothing: the program was there" if compilation.shared else duration(compilation.steps.phases.total_ms)
     )
-    said = compilation.program.steps.reason
+    said = compilation.steps.reason
     return [f"At step {compilation.step:,}: {change}; it cost {cost}.", *said.splitlines()]

@@ -34,7 +34,7 @@ def draw_run(snapshot: Snapshot) -> list[charts.Shown]:
 def _programs(snapshot: Snapshot) -> charts.Chart:
     bars = []
     for number, made in enumerate(snapshot.compilations, 1):
-        phases = made.program.steps.phases
+        phases = made.steps.phases
         bars += drawn.end_to_end(f"program {number}", {name: getattr(phases, f"{name}_ms") for name in COMPILING})
     # The place of the first one is there before it is compiled.
     rows = [f"program {number}" for number in range(1, max(1, len(snapshot.compilations)) + 1)]

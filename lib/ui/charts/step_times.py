@@ -103,7 +103,7 @@ def _phases(made: Compilation) -> dict[str, float]:
     """What a program took before its second execution, in milliseconds; what was found compiled was not compiled."""
     phases: dict[str, float] = {}
     if not made.shared:
-        took = made.program.steps.phases
+        took = made.steps.phases
         phases = {"trace": took.trace_ms, "lower": took.lower_ms, "compile": took.compile_ms}
     if made.first_ms is not None:
         phases["first run"] = made.first_ms
@@ -113,7 +113,7 @@ def _phases(made: Compilation) -> dict[str, float]:
 def _cost(made: Compilation) -> str:
     """What a program cost the run that needed it, in words."""
     if not made.shared:
-        return duration(made.program.steps.phases.total_ms)
+        return duration(made.steps.phases.total_ms)
     return "found compiled, 0 ms" if made.waited_s < 0.01 else f"found compiled, waited {duration(1e3 * made.waited_s)}"
 
 
