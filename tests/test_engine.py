@@ -1,5 +1,6 @@
 """`lib/live/engine.py`: queues, shared results, and measurements that have the processor to themselves."""
 
+import gc
 import queue
 import sys
 import threading
@@ -8,6 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from support import Mean, eventually
@@ -555,3 +557,23 @@ def test_what_background_work_has_freed_goes_back_to_the_system(monkeypatch):
         eventually(lambda: resident_mb() < high_mb - 70)
     finally:
         engine.close()
+
+
+def test_programs_of_single_operations_are_dropped_where_there_are_many(monkeypatch):
+    client = jax.devices()[0].client
+    kept = jax.jit(lambda x: x + 1).lower(1.0).compile()
+
+    def add_some():
+        for size in range(501, 531):
+            np.testing.assert_array_equal(jax.lax.neg(jax.lax.neg(np.ones(size, np.float32))), np.ones(size))
+
+    add_some()
+    before = len(client.live_executables())
+    engine_module._tidy()
+    assert len(client.live_executables()) == before, "there are not many"
+    monkeypatch.setattr(engine_module, "MAX_EXECUTABLES", before - 1)
+    engine_module._tidy()
+    gc.collect()
+    assert len(client.live_executables()) <= before - 30
+    add_some()
+    assert kept(1.0) == 2

@@ -315,8 +315,6 @@ def _notes(snapshot: Snapshot) -> list[charts.Text]:
 
 def _why(compilation: Compilation) -> list[str]:
     change = compilation.change or "the first program of this run"
-    cost = (
-        "nothing: the program was there" if compilation.shared else duration(compilation.steps.phases.total_ms)
-    )
+    cost = "nothing: the program was there" if compilation.shared else duration(compilation.steps.phases.total_ms)
     said = compilation.steps.reason
     return [f"At step {compilation.step:,}: {change}; it cost {cost}.", *said.splitlines()]
