@@ -330,10 +330,14 @@ def _box(lines: int, tall: int = TALL, height: int = BOX) -> Any:
     return st.container(height=height if lines > tall else "content", border=False)
 
 
-def _jaxpr(traced: Traced, marks: list[str], added_by: str) -> str:
-    """A jaxpr as a table, and what its colours say if anything could have been added to it."""
+def _jaxpr(traced: Traced, marks: list[str], added_by: str, wide: bool = True) -> str:
+    """A jaxpr as a table, and what its colours say if anything could have been added to it.
+
+    Args:
+        wide: whether there is room to say where each equation comes from.
+    """
     head, left_out = (f"{traced.head[0]} . let", traced.head[1]), traced.equations - len(traced.lines)
-    table = jaxpr_html(traced.lines, marks, head, left_out, origins=True)
+    table = jaxpr_html(traced.lines, marks, head, left_out, sources=wide, origins=wide)
     if not added_by:
         return table
     return table + (
@@ -388,10 +392,10 @@ def compare(function: ExampleFunction, pair: tuple[Stack, Stack], controls: Cont
         here, there = traces[place], traces[1 - place]
         with column:
             st.markdown(f"`{transforms.expression(here.stack)}`")
-            with _box(max(len(traced.lines) for traced in traces), 10, 340):
+            with _box(max(len(traced.lines) for traced in traces), 6, 280):
                 st.html(
                     f"<code class='types'>{_inputs_html(here)}<br>→ {type_html(here.signature.output)}</code>"
-                    + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone")
+                    + _jaxpr(here, jaxprs.marks(there.lines, here.lines), "this order alone", wide=False)
                 )
 
     def draw(reports: list[LevelReport | None]) -> None:
