@@ -189,8 +189,7 @@ def test_texts_of_marks_do_not_cover_each_other_and_the_newest_is_shown(places, 
 
 
 def compilation(step=0, shared=False, change="", first_ms=0.5, waited_s=0.2, phases=Phases(20.0, 15.0, 114.0)):
-    program = SimpleNamespace(steps=SimpleNamespace(phases=phases))
-    return Compilation(step, program, waited_s, shared, change, first_ms)
+    return Compilation(step, SimpleNamespace(phases=phases), waited_s, shared, change, first_ms)
 
 
 def marked(chart):
