@@ -3,9 +3,11 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
+from streamlit.testing.v1 import AppTest
 from support import Mean, eventually
 
 from lib.live import measurement as module
@@ -358,3 +360,40 @@ def test_a_closed_engine_ends_it_in_words(make_engine):
     engine.close()
     measurement = ask(line, "key", numbers(1))
     assert measurement.done and measurement.error
+
+
+@dataclass(frozen=True)
+class Own:
+    """What is measured, and a name that is the visitor's own: it counts for nothing when two are compared."""
+
+    name: str = field(compare=False)
+
+
+def own_rows(device, own):
+    yield RECORDS[0]
+
+
+def panel(name):
+    import jax
+    from test_measurement import Own, own_rows
+
+    from lib.ui import panels, waiting
+
+    class Controls:
+        device = jax.devices("cpu")[0]
+
+    waiting.begin()
+    panels.measure("own", Controls(), lambda records: None, "Measures.", own_rows, Own(name))
+    waiting.finish()
+
+
+def test_what_is_taken_home_is_written_from_the_visitors_own_settings(own_measurements, scripts_end, monkeypatch):
+    written = []
+    monkeypatch.setattr("lib.ui.take_home.measured", lambda name, taken, settings: written.append((taken, settings)))
+    first, second = (AppTest.from_function(panel, kwargs={"name": name}) for name in ("first's", "second's"))
+    first.run().button(key="own_measure").click().run()
+    eventually(lambda: first.run() and bool(written), "the end of the measurement")
+    second.run()
+    (taken, (_, (own,), _)), (shared, (_, (others,), _)) = written[0], written[-1]
+    assert taken is shared, "the second has found what the first has measured"
+    assert (own.name, others.name) == ("first's", "second's")

@@ -133,11 +133,12 @@ def measure(
     def press() -> None:
         device = line.placed(controls.device)
         make = partial(experiment, device, *args)
-        st.session_state[key] = line.ask(visitor(), settings, device, make, str(controls))
+        st.session_state[key] = line.ask(visitor(), settings, device, make, str(controls)), settings
 
-    taken: Measurement | None = st.session_state.get(key)
-    if taken is None or (taken.key != settings and taken.done):
-        taken = st.session_state[key] = line.recent(settings) or taken
+    asked: tuple[Measurement, take_home.Settings] | None = st.session_state.get(key)
+    if (asked is None or (asked[0].key != settings and asked[0].done)) and (recent := line.recent(settings)):
+        asked = st.session_state[key] = recent, settings
+    taken, own = asked or (None, settings)
     again = taken is not None and taken.done and not taken.error and taken.key == settings
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Measure again" if again else "Measure"
@@ -171,7 +172,7 @@ def measure(
         if taken.records:
             draw(list(taken.records))
             if taken.done:
-                take_home.measured(name, taken)
+                take_home.measured(name, taken, own)
 
     waiting.watch(look, show, endless=True)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 import jax
@@ -15,7 +15,7 @@ import streamlit as st
 
 from lib.live.measurement import Measurement
 from lib.measure import export
-from lib.measure.timing import Record
+from lib.measure.timing import Record, Rows
 from lib.routines.problem import Problem
 from lib.routines.specialise import CannotWriteError
 from lib.ui import stage
@@ -29,6 +29,10 @@ CHARTS = (
 """`frame.js` saves what is drawn in the panel that is open."""
 HIDDEN = ("present", "embed", "room", "teach")
 """Of the address, what is not the lesson's."""
+
+
+Settings = tuple[Callable[..., Rows], tuple[Hashable, ...], Any]
+"""What is measured: the experiment, its arguments, the device."""
 
 
 def buttons(name: str, problem: Problem, controls: Controls, timings: bool) -> None:
@@ -108,9 +112,14 @@ def code() -> None:
             st.code(whole["make"]("py"), language="python", height=480)
 
 
-def measured(name: str, measurement: Measurement) -> None:
-    """Downloads of a measurement of `panels.measure`: its records, a row each, and the code that takes it anew."""
-    experiment, args, device = cast(tuple, measurement.key)
+def measured(name: str, measurement: Measurement, settings: Settings) -> None:
+    """Downloads of a measurement of `panels.measure`: its records, a row each, and the code that takes it anew.
+
+    Args:
+        settings: the visitor's own, by which the code is written. Others may have asked for what equals them, with
+            another name for their columns.
+    """
+    experiment, args, device = settings
     records = tuple(measurement.records)
     said = _said(measurement.about)
     sweep = any(record.size is not None for record in records)
