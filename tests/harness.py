@@ -37,12 +37,10 @@ HARMLESS = re.compile(r"404 \(Not Found\) http://[^/]+/\w+/_stcore/(health|host-
 
 LEFT = re.compile(
     r"^(.*\bERROR\b.*\n)?Traceback .*\n((\s.*|During handling .*|Traceback .*|RuntimeError: .*|starlette\.\S*: .*|)\n)*?"
-    r'starlette\.\S*Disconnected: Cannot call "send" once a close message has been sent'
-    r"|^.*Error executing deferred callable.*\nTraceback .*\n(\s.*\n)*streamlit\.\S*: Deferred file \w+ not found",
+    r'starlette\.\S*Disconnected: Cannot call "send" once a close message has been sent',
     re.MULTILINE,
 )
-"""Streamlit's server closes a connection that the visitor has left while it was sending: nobody is there any more. And it
-forgets the downloads of a page at its next script run: who presses one at that moment is told to press again."""
+"""Streamlit's server closes a connection that the visitor has left while it was sending: nobody is there any more."""
 
 
 @dataclass(frozen=True)
