@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
-from jax._src import dispatch
 
 MAX_PROGRAMS = 64
 MAX_ANSWERS = 512
@@ -32,8 +31,6 @@ WANTED_S = 5.0
 """A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
 TIDY_S = 2.0
 """So long after background work its freed memory goes back to the system, at most so often."""
-
-
 MAX_EXECUTABLES = 256
 """If the process has more programs of all kinds, those of single operations are dropped."""
 
@@ -45,8 +42,10 @@ def _tidy() -> None:
     without `jit` at a few batch sizes leaves hundreds. They are compiled again when they are called again. glibc keeps
     what is freed; other systems' allocators need no telling.
     """
-    if sum(len(client.live_executables()) for client in {device.client for device in jax.devices()}) > MAX_EXECUTABLES:
-        with suppress(AttributeError):  # JAX's own, and another one some day
+    if len(jax.devices()[0].client.live_executables()) > MAX_EXECUTABLES:
+        with suppress(ImportError, AttributeError):  # it is JAX's own, and may be another one some day
+            from jax._src import dispatch
+
             dispatch.xla_primitive_callable.cache_clear()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -171,8 +171,6 @@ def take_run(
     made.constant("LEARNING_RATE", repr(learning_rate))
     made.constant("SEED", repr(seed))
     made.constant("NUM_STEPS", repr(NUM_STEPS))
-    for name, where in (("jax", ("jax", "")), ("jnp", ("jax.numpy", ""))):
-        made.imports[name] = where
     sections = []
 
     def section(title: str, fun: Callable[..., Any], name: str) -> str:
@@ -204,6 +202,10 @@ def _chosen(device: jax.Device, several: bool = False) -> str:
     return (
         f'jax.config.update("jax_platforms", "{device.platform}")' if device.platform != jax.default_backend() else ""
     )
+
+
+def _device(device: jax.Device) -> str:
+    return f'jax.devices("{device.platform}")[{jax.devices(device.platform).index(device)}]'
 
 
 def _given(problem: Any) -> list[tuple[Any, str, Any]]:
@@ -256,7 +258,7 @@ def _run_on_host(data: str, start: str, device: jax.Device) -> Section:
     code = f"""\
 data = {data}
 state = jax.jit({start.partition("(")[0]})({"jax.random.key(SEED)" if "key" in start else ""}{", data" if "data" in start else ""})
-parts, take_step = host_step(jax.devices("{device.platform}")[{jax.devices(device.platform).index(device)}])
+parts, take_step = host_step({_device(device)})
 compiled = {{name: jitted.lower(*shapes).compile() for name, (jitted, shapes) in parts.items()}}
 losses = []
 for _ in range(NUM_STEPS):
@@ -307,8 +309,6 @@ def take_measurement(
     for arg in args:
         given += _given(arg)
     made = Specialiser(given, NAMES, "PAUSE")
-    for name, where in (("jax", ("jax", "")), ("jnp", ("jax.numpy", ""))):
-        made.imports[name] = where
     params = list(inspect.signature(experiment).parameters)
     taken = made.function(experiment, "measure", **dict(zip(params[1:], args, strict=False)))
     run = f"""\
@@ -318,7 +318,7 @@ for record in measure({"device" if "device" in taken.params else ""}):
     print(f"{{record.label:40}}  {{record.phase:10}}  {SIZE if sweep else ""}{{record.median_ms:10.4g}} ms  ({{record.low_ms:.4g}} to {{record.high_ms:.4g}})")
 """
     if "device" in taken.params:
-        run = f'device = jax.devices("{device.platform}")[{jax.devices(device.platform).index(device)}]\n{run}'
+        run = f"device = {_device(device)}\n{run}"
     sections = [
         Section("What is measured.", "\n\n\n".join(made.parts)),
         Section(
@@ -352,7 +352,8 @@ def _whole(made: Specialiser, page: Page, what: str, sections: Sequence[Section]
     constants = "\n\n".join("\n".join(group) for group in lines.values() if group)
     code = "\n".join(section.code for section in sections) + constants
     code = re.sub(r'""".*?"""', "", code, flags=re.DOTALL)
-    used = {name: where for name, where in made.imports.items() if re.search(rf"\b{name}\b", code)}
+    known = {"jax": ("jax", ""), "jnp": ("jax.numpy", "")} | made.imports
+    used = {name: where for name, where in known.items() if re.search(rf"\b{name}\b", code)}
     for name, where in (("np", ("numpy", "")), ("time", ("time", ""))):
         if re.search(rf"\b{name}\.", code):
             used[name] = where

@@ -558,23 +558,26 @@ class Specialiser:
 
     def _formatted(self, node: ast.JoinedStr, scope: Scope) -> str:
         """An f-string: in Python 3.11 what stands inside has no place in the source."""
-        out, open_ = "", False
+        texts, code = [""], []  # a text before each piece of code, and one behind the last
         for part in node.values:
-            if isinstance(part, ast.FormattedValue):
-                names = [name.id for name in ast.walk(part.value) if isinstance(name, ast.Name)]
-                spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
-                if not isinstance(part.value, ast.Name) and any(name in scope.known for name in names):
-                    value = self.static(part.value, scope)
-                    if not _simple(value):
-                        raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
-                    out += _in_braces(format(value, spec))
-                    continue
-                inner = self.text(part.value, scope) if isinstance(part.value, ast.Name) else ast.unparse(part.value)
-                out, open_ = out + "{" + inner + (f":{spec}" if spec else "") + "}", True
-            elif isinstance(part, ast.Constant):
-                out += _in_braces(str(part.value))
-        if not open_:
-            return repr(out.replace("{{", "{").replace("}}", "}").replace("\\n", "\n").replace("\\\\", "\\"))
+            if not isinstance(part, ast.FormattedValue):
+                texts[-1] += str(part.value)  # type: ignore[attr-defined]
+                continue
+            names = [name.id for name in ast.walk(part.value) if isinstance(name, ast.Name)]
+            spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
+            if not isinstance(part.value, ast.Name) and any(name in scope.known for name in names):
+                value = self.static(part.value, scope)
+                if not _simple(value):
+                    raise CannotWriteError(f"`{ast.unparse(node)}` in {scope.module.module.__name__}")
+                texts[-1] += format(value, spec)
+                continue
+            inner = self.text(part.value, scope) if isinstance(part.value, ast.Name) else ast.unparse(part.value)
+            code.append("{" + inner + (f":{spec}" if spec else "") + "}")
+            texts.append("")
+        if not code:
+            return repr(texts[0])
+        first, *rest = map(_in_braces, texts)
+        out = first + "".join(inner + text for inner, text in zip(code, rest, strict=True))
         return f"f{out!r}" if '"' in out else f'f"{out}"'
 
     def _splice(self, node: Any, scope: Scope) -> str:
@@ -869,10 +872,8 @@ class Specialiser:
         """A comprehension over settings whose elements are code of their own, written out; else None."""
         generator = node.generators[0]
         values = self.static(generator.iter, scope)
-        if values is MISSING and isinstance(generator.iter, ast.Name | ast.Attribute):
-            owner = _module_in(generator.iter, scope) if isinstance(generator.iter, ast.Attribute) else scope.module
-            named = owner and getattr(owner.module, getattr(generator.iter, "attr", _name(generator.iter)), None)
-            values = list(named) if isinstance(named, dict) else MISSING
+        if values is MISSING and (registry := _registry(generator.iter, scope)) is not None:
+            values = list(registry)
         if len(node.generators) > 1 or generator.ifs or values is MISSING or not isinstance(generator.target, ast.Name):
             return None
         name = generator.target.id
@@ -937,12 +938,10 @@ def _says(part: Any, param: str, module: Module) -> bool:
         func = func.args[0]
     if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Subscript):  # a registry may hold anything
         return _registry(func.value.value, Scope(module, {})) is not None and any(_is(arg, param) for arg in args)
-    owner = _module_in(func, Scope(module, {})) if isinstance(func, ast.Attribute) else None
-    if owner is not None:
-        module, func = owner, ast.Name(_last(func))
-    if not isinstance(func, ast.Name):
+    owner = _module_in(func, Scope(module, {})) if isinstance(func, ast.Attribute) else module
+    if owner is None or not isinstance(func, ast.Name | ast.Attribute):
         return False
-    found = _resolve(module, func.id)
+    found = _resolve(owner, _last(func))
     if not isinstance(found, Ref):
         return False
     if is_dataclass(module_of(found.module).value(found.name)):
@@ -973,8 +972,8 @@ def _last(node: Any) -> str:
 def _resolve(module: Module, name: str) -> Any:
     """What a name at the top of a module means: a `Ref` of ours, or from where it is imported; None if it is Python's."""
     if name in module.definitions:
-        instead = getattr(module.value(name), "written_as", None) if hasattr(module.module, name) else None
-        return Ref(module.module.__name__, name) if instead is None else _ref_of(instead)
+        value: Any = getattr(module.module, name, None)
+        return _ref_of(value) if hasattr(value, "written_as") else Ref(module.module.__name__, name)
     if name not in module.imports:
         return None
     where, what = module.imports[name]
@@ -995,8 +994,12 @@ def _module_in(node: ast.Attribute, scope: Scope) -> Module | None:
 
 
 def _registry(node: Any, scope: Scope) -> dict | None:
-    value = getattr(scope.module.module, node.id, None) if isinstance(node, ast.Name) else None
-    return value if isinstance(value, dict) and node.id not in scope.local else None
+    """A dictionary at the top of this module, or of another of ours whose attribute it is."""
+    owner = _module_in(node, scope) if isinstance(node, ast.Attribute) else None
+    if isinstance(node, ast.Name) and node.id not in scope.local:
+        owner = scope.module
+    value = getattr(owner.module, _last(node), None) if owner is not None else None
+    return value if isinstance(value, dict) else None
 
 
 def _ref_or_none(value: Any) -> Ref | None:

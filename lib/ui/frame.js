@@ -51,10 +51,7 @@ function save(kind) {
     const chart = shown.cloneNode(true);
     const [width, height] = [shown.width.baseVal.value, shown.height.baseVal.value + 24];
     const texts = [...chart.querySelectorAll("text")];  // as wide as here, whatever fonts there are where it is looked at
-    shown.querySelectorAll("text").forEach((text, j) => {
-      texts[j].setAttribute("textLength", text.getComputedTextLength());
-      texts[j].setAttribute("fill", getComputedStyle(text).fill);
-    });
+    shown.querySelectorAll("text").forEach((text, j) => texts[j].setAttribute("textLength", text.getComputedTextLength()));
     const words = document.createElementNS(chart.namespaceURI, "text");
     Object.entries({ x: 8, y: height - 8, "font-size": 12, "font-family": "sans-serif", textLength: width - 16,
       fill: getComputedStyle(main()).color }).forEach(([name, value]) => words.setAttribute(name, value));
@@ -69,8 +66,11 @@ function save(kind) {
     if (kind === "svg") return download(blob, name);
     const picture = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
     const drawn = new Image();
-    drawn.onload = () => (picture.getContext("2d").drawImage(drawn, 0, 0, 2 * width, 2 * height),
-      picture.toBlob((png) => download(png, name)));
+    drawn.onload = () => {
+      picture.getContext("2d").drawImage(drawn, 0, 0, 2 * width, 2 * height);
+      URL.revokeObjectURL(drawn.src);
+      picture.toBlob((png) => download(png, name));
+    };
     drawn.src = URL.createObjectURL(blob);
   });
 }

@@ -209,15 +209,16 @@ class Live {
     this.failures = 0;
   }
   open(data, fail) {
-    const before = [this.theme, this.file, this.fills, this.presenting];
+    const { look } = this;
     this.theme = JSON.stringify(themed(this.root));
     this.file = data.vega;
     this.fills = data.fills;
     this.presenting = data.presenting;
     this.settings = data.settings;
     this.fail = fail;
+    this.look = [this.theme, this.file, this.fills, this.presenting].join();
     if (this.token === data.token) {
-      if (String(before) !== String([this.theme, this.file, this.fills, this.presenting])) this.due();
+      if (look !== this.look) this.due();
       return;
     }
     this.token = data.token;

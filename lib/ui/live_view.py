@@ -142,7 +142,8 @@ def live(
             def show(*_: object) -> None:
                 feed.show(lambda snapshot: frames.encode(frame_of(snapshot)))
 
-            wait([start], START_S)  # most are there by then, and the first frame is whole
+            if run.snapshot().picture is None:
+                wait([start], START_S)  # most are there by then, and the first frame is whole
             if not start.done():
                 start.add_done_callback(lambda _: feed.changed())
             if compared is None:

@@ -117,7 +117,6 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { opacity: 1; color: inherit; }
 [data-testid="stCaptionContainer"] { opacity: .85; font-size: .9rem; }
 [data-testid="stWidgetLabel"] p { opacity: 1; }
-.stVegaLiteChart svg :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text { fill: currentColor; }
 .token:is(.keyword, .function, .builtin, .class-name) { color: light-dark(#0B5CAD, #6CB6F5) !important; }
 .token:is(.punctuation, .comment, .interpolation) { color: light-dark(#5A5E69, #A9ADBA) !important; }
 .token:is(.string, .triple-quoted-string) { color: light-dark(#06702F, #6FD08C) !important; }

@@ -15,8 +15,6 @@ from lib.lessons.composition.transforms import Stack
 from lib.measure.jaxprs import equations_of
 from lib.measure.stages import fresh, take_stages
 from lib.measure.timing import PAUSE, Rows, interleaved, once, timed
-from lib.routines.snippets import source, written
-from lib.routines.typed import TypedFunction
 
 MAX_EAGER = 150
 """Equations of a function that is called without `jit`."""
@@ -80,14 +78,13 @@ def _taken_home(
     function: ExampleFunction, stacks: tuple[Stack, ...], batch_size: int, seed: int
 ) -> tuple[Callable[..., Rows], tuple[Any, ...], list[tuple[Any, str, str]]]:
     """`level_times`, its arguments, and the code of the levels."""
-    levels, fun = _levels(function, stacks, batch_size), function.fun
-    code = written(fun) if isinstance(fun, TypedFunction) else f"{source(fun)}\n\n\nf = {fun.__name__}"
+    levels = _levels(function, stacks, batch_size)
     arguments = tuple(name for name, _ in function.arguments)
     rows = [
         f"{label!r}: ({transforms.nested(stack, arguments)}, {names!r}, {_shapes(shapes)}, {jitted})"
         for stack, (label, (_, names, shapes, jitted)) in zip(stacks, levels.items(), strict=True)
     ]
-    made = f"{code}\n\n\nLEVELS = {{{', '.join(rows)}}}"
+    made = f"{function.code}\n\n\nLEVELS = {{{', '.join(rows)}}}"
     return level_times, (levels, function.name, seed, function.positive), [(levels, "LEVELS", made)]
 
 

@@ -74,6 +74,12 @@ class ExampleFunction:
         """What it is called in code; what was typed is f, and its text says what it is."""
         return f"f = {self.fun.text}" if isinstance(self.fun, TypedFunction) else self.fun.__name__
 
+    @property
+    def code(self) -> str:
+        """Code that defines it as f."""
+        fun = self.fun
+        return written(fun) if isinstance(fun, TypedFunction) else f"{source(fun)}\n\n\nf = {fun.__name__}"
+
     def signature(self) -> Signature:
         """What it takes and returns, before any transformation."""
         return _signature(self)
@@ -293,9 +299,8 @@ class StackDescent:
 
     def written(self) -> list[tuple[Any, str, str]]:
         """The function, the stack and the losses as code."""
-        fun, names = self.function.fun, tuple(name for name, _ in self.function.arguments)
-        code = written(fun) if isinstance(fun, TypedFunction) else f"{source(fun)}\n\n\nf = {fun.__name__}"
-        code += f"\n{transforms.code(self.gradient.stack, names)}"
+        names = tuple(name for name, _ in self.function.arguments)
+        code = f"{self.function.code}\n{transforms.code(self.gradient.stack, names)}"
         losses = f"losses_of = {transforms.nested(self._mapped, names)}"
         return [(self.stacked, f"f{len(self.gradient.stack)}", code), (self.losses_of, "losses_of", losses)]
 

@@ -152,15 +152,17 @@ def _file(path: str) -> Path:
 def finished(device: jax.Device, seed: int, feed: Feed) -> Callable[[Snapshot], Snapshot]:
     """Puts a finished run in the place of one of the same data that is not begun.
 
-    It is made once for all visitors, in the background; when it is there, a frame of the feed is due.
+    It is made once for all visitors, in the background; when it is there, a frame of the feed is due. Until then nothing
+    is drawn: the picture of a start would be taken for what the page says of the finished run.
     """
     future = answer_of(device, routine.finished_run)
     if not future.done():
         future.add_done_callback(lambda _: feed.changed())
 
     def stand_in(snapshot: Snapshot) -> Snapshot:
-        begun = snapshot.step > 0 or snapshot.active
-        return snapshot if begun or seed != routine.SEED or not future.done() else snapshot._replace(**future.result())
+        if snapshot.step > 0 or snapshot.active or seed != routine.SEED:
+            return snapshot
+        return snapshot._replace(**(future.result() if future.done() else {"picture": None}))
 
     return stand_in
 

@@ -36,20 +36,22 @@ def _pure_step(name: str) -> Callable[..., Any]:
 
 def calls(names: tuple[str, ...], device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
     """One step of each library, as calls without arguments: see `library_calls`."""
+    params, batch, learning_rate = _arguments(device, batch_size, seed)
     made: dict[str, Callable[[], Any]] = {}
-    for calls_of_one in [library_calls(name, device, batch_size, seed) for name in names]:
+    for calls_of_one in [library_calls(name, device, params, batch, learning_rate) for name in names]:
         made |= calls_of_one
     return made
 
 
-def library_calls(name: str, device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
+def library_calls(
+    name: str, device: jax.Device, params: Any, batch: Any, learning_rate: Any
+) -> dict[str, Callable[[], Any]]:
     """One step of a library, as calls without arguments.
 
     Returns:
         `NAME own`: the library's own object, jitted in the library's own way. `NAME pure`: arrays in, arrays out,
         through our interface, by `jax.jit`. Both give the loss, so that the same is waited for.
     """
-    params, batch, learning_rate = _arguments(device, batch_size, seed)
 
     def loss_of(jitted: Any, model: Any) -> Any:
         return jitted(model, batch, learning_rate)[1]
@@ -81,9 +83,8 @@ def step_times(calls: dict[str, Callable[[], Any]], budget_s: float) -> Generato
     }
 
 
-def _compilation(name: str, device: jax.Device, batch_size: int, seed: int) -> Rows:
+def _compilation(name: str, device: jax.Device, params: Any, batch: Any, learning_rate: Any) -> Rows:
     yield PAUSE
-    params, batch, learning_rate = _arguments(device, batch_size, seed)
     library = load(name)
     state = jax.device_put(library.split(library.make(params)), device)
     args = (state, batch, learning_rate)
@@ -100,7 +101,8 @@ def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, s
         Records with the library as their label: trace, lower and compile, from nothing; then the steady state, whose
         `way` is "own" or "pure" (see `calls`). Last, both of the plain pytree once more, alone, for `overhead`.
     """
-    for rows in [_compilation(name, device, batch_size, seed) for name in names]:
+    params, batch, learning_rate = _arguments(device, batch_size, seed)
+    for rows in [_compilation(name, device, params, batch, learning_rate) for name in names]:
         yield from rows
     made = calls(names, device, batch_size, seed)
     timings = yield from step_times(made, budget_s=2.0)
