@@ -17,13 +17,13 @@ from lib.lessons.training.presets import PACE
 from lib.lessons.training.snippet import line, snippet
 from lib.lessons.training.view import SUITS
 from lib.ui import frame, panels
-from lib.ui.live_view import live, session_feed
+from lib.ui.live_view import live
 
 controls = frame.begin()
 task = routine.task(controls.batch_size, controls.seed)
 live(
-    task, controls, drawn.draw_run(task), code=line(task.optimizer, task.batch_size), suits=SUITS[task.optimizer],
-    pace=PACE, stand_in=view.finished(controls.device, controls.seed, session_feed(frame.page_name())),
+    task, controls, drawn.draw_run(task), code=line(task.optimizer), suits=SUITS[task.optimizer],
+    pace=PACE, stand_in=view.finished(controls.device, controls.seed),
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """jit(grad(f)): the compiled gradient
 
-This page shows points that descend along the gradient of a function. Press **Run**: each goes to a minimum near its
-start. Then set the learning rate to 0.3, press **Reset** and **Run**: points jump across the hill.
+Points go downhill, against the gradient of a function: as many as the batch size says. Press **Run**: each comes to a
+minimum near its start. Then set the learning rate to 0.3, press **Reset** and **Run**: points jump across the hill.
 
 References:
     Automatic differentiation: https://docs.jax.dev/en/latest/automatic-differentiation.html
@@ -20,7 +20,7 @@ from lib.lessons.jit_grad.snippet import line, snippet
 from lib.live.run import Snapshot
 from lib.routines.snippets import source
 from lib.ui import charts, frame, panels, predict, stage
-from lib.ui.live_view import live
+from lib.ui.live_view import live, ready
 from lib.ui.settings import ask
 from lib.ui.typed_input import TYPED, typed
 
@@ -59,7 +59,7 @@ with stage.settings():
     )
 
 one_variable = len(function.variables) == 1
-landscape = panels.ready(controls.device, descent.curve if one_variable else descent.landscape, name, constants)
+landscape = ready(controls.device, descent.curve if one_variable else descent.landscape, name, constants)
 points = min(controls.batch_size, descent.CURVES)
 
 
@@ -74,7 +74,7 @@ def draw(snapshot: Snapshot) -> list[charts.Shown]:
 rate = function.learning_rate
 live(
     descent.Descent(name, controls.batch_size, constants), controls, draw,
-    code=line(name), suits=(rate / 10, 3 * rate), pace="20",
+    code=line(name, controls.batch_size), suits=(rate / 10, 3 * rate), pace="20",
 )  # fmt: skip
 
 

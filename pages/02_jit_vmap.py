@@ -1,7 +1,7 @@
 """jit(vmap(f)): write for one example, run a batch
 
-Write the training step of one network; `vmap` runs it for many at once. Press **Run**: all fit the same sine. Then set
-**in_axes of targets** to 0 and press **Run**: each network has a sine of its own to fit.
+Write the training step of one network; `vmap` runs it for a batch of networks at once. Press **Run**: all fit the same
+sine. Then set **in_axes of targets** to 0 and press **Run**: each network has a sine of its own to fit.
 
 References:
     Automatic vectorization: https://docs.jax.dev/en/latest/automatic-vectorization.html
@@ -28,8 +28,13 @@ SHAPES = {"w": "(3, 5)", "x": "(5,)", "b": "(3,)"}
 
 controls = frame.begin()
 with stage.settings():
-    own = [ask("in_axes_{}", f"in_axes of {what}", AXES[:2], part=what, default="None", required=True) == "0"
-           for what in ("targets", "learning_rate")]  # fmt: skip
+    own = [
+        ask(
+            "in_axes_{}", f"in_axes of {what}", AXES[:2], part=what, default="None", required=True,
+            help="None: all networks share this argument of the step. 0: each has its own, along axis 0 of the array.",
+        ) == "0"
+        for what in ("targets", "learning_rate")
+    ]  # fmt: skip
 problem = batching.Ensemble(controls.batch_size, *own)
 inputs, targets = batching.shown_data(problem)
 

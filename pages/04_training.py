@@ -1,7 +1,8 @@
 """Training: all transformations in one loop
 
 This page trains a small network. Press **Run**: its units bend the plane until the border separates the two classes.
-Then choose the preset **zero initialisation** and press **Run** again: it stays as it is. See why.
+Then choose the preset **zero initialisation** and press **Run** again: it stays
+as it is, and a sentence says why.
 
 A network is a function of parameters and one input. `vmap` makes it a function of a batch, `grad` of the mean loss tells
 each parameter where to go, an optimizer makes steps of that, and `jit` compiles the step with the loop around it.
@@ -53,7 +54,7 @@ def numbers(snapshot: Snapshot) -> dict[str, str]:
 
 draw = drawn.draw_run(task, axis, log, view.pinned())
 run = live(
-    task, controls, draw, code=line(task.optimizer, task.batch_size), suits=view.SUITS[task.optimizer],
+    task, controls, draw, code=line(task.optimizer), suits=view.SUITS[task.optimizer],
     pace=presets.PACE, stop_at=stop_at, extra_stats=numbers,
 )  # fmt: skip
 view.pins(run, f"{task.optimizer} {controls.learning_rate:g}, batch {controls.batch_size}, {task.network}")

@@ -1,7 +1,7 @@
 """Composition: stack any transformations
 
 Write a stack of transformations such as `jit(vmap(grad(f)))`, and run it. Press **Run**: f falls while its first
-argument follows the stack's gradient. Then open **Levels**: each row shows what one transformation did to types,
+argument goes against the stack's gradient. Then open **Levels**: each row shows what one transformation did to types,
 equations and cost.
 
 References:
@@ -25,7 +25,7 @@ from lib.ui.settings import ask
 controls = frame.begin()
 with stage.settings():
     function = view.choose_function()
-    stack = view.choose_stack("stack", "Stack: applied to f from the inside")
+    stack = view.choose_stack("stack", "Stack of transformations")
 with stage.below():
     levels = waiting.result(view.ask_traces(function, stack, controls.batch_size))
     accepted = tuple(level.stack for level in levels if level.signature is not None)

@@ -1,7 +1,8 @@
 """Compilation: the cache of jit, and compiling ahead of time
 
-This page shows what `jit` does before a program runs, and what it costs. Press **Run**, then choose another batch size:
-**Programs of this run** gets another bar. Another learning rate adds none. Then press the buttons in **Cache**.
+Before a program runs, `jit` records a function's operations (trace), translates them (lower) and compiles. Press **Run**,
+then choose another batch size: **Programs of this run** gets another bar. Another learning rate adds none. Then press the
+buttons in **Cache**.
 
 References:
     Just-in-time compilation: https://docs.jax.dev/en/latest/jit-compilation.html

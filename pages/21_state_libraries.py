@@ -1,8 +1,8 @@
 """Flax, Equinox, Haiku: where the state lives
 
-This page trains one network in five libraries, from the same weights on the same batches. Press **Run**: the curves
-coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox's curve leaves the others. Open **Code** for a
-start with each library.
+One network, trained five times alike: as a plain pytree, in both of Flax's ways, in Haiku, in Equinox. Press **Run**: the
+curves coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox's leaves the others. **Code** has a start
+with each.
 
 JAX transforms pure functions, but a network has weights, running means and random numbers that change. Each library has
 its own place for them: a pytree that you hand around, an object that changes, a dict beside a function.
@@ -26,7 +26,7 @@ from lib.ui.settings import ask
 controls = frame.begin()
 
 with stage.settings():
-    log = ask("libraries_log", "Logarithmic loss axis")
+    log = ask("libraries_log", "Logarithmic loss")
 names = view.usable()
 
 live(

@@ -1,8 +1,8 @@
 """custom_jvp and custom_vjp: your own derivatives
 
-Two trainings: through a function as it is written (naive), and through one with a mended derivative. Press **Run**.
-Crosses mark examples whose naive derivative is infinite or NaN: one in a batch stops the naive training. Then choose
-another pair.
+Two trainings: through a function as it is written (naive), and through one that has a derivative of its own (mended).
+Press **Run**. Crosses mark examples whose naive derivative is infinite or NaN: one in a batch stops the naive training.
+Then choose another pair.
 
 `grad` differentiates operation by operation. The result can overflow, be NaN, be 0 everywhere or need much memory. Then
 you say what the derivative is: with `custom_jvp` how the result changes with the argument (forward mode),
@@ -25,17 +25,23 @@ from lib.lessons.custom_gradients.questions import QUESTIONS
 from lib.lessons.custom_gradients.snippet import line, snippet
 from lib.routines.snippets import source
 from lib.ui import frame, panels, predict, stage
-from lib.ui.live_view import live
+from lib.ui.live_view import live, ready
 from lib.ui.settings import ask
 
 controls = frame.begin()
 batch_size, device = controls.batch_size, controls.device
 with stage.settings():
-    name = ask("custom_gradients_pair", "Pair", list(custom_gradients.PAIRS), width=400)
+    name = ask(
+        "custom_gradients_pair",
+        "Pair",
+        list(custom_gradients.PAIRS),
+        width=400,
+        help="A function twice: as it is written, and with a derivative of its own.",
+    )
 pair = custom_gradients.PAIRS[name]
 live(
     pair_training.PairTraining(name, batch_size), controls,
-    view.draw_run(name, panels.ready(device, custom_gradients.curves, name)),
+    view.draw_run(name, ready(device, custom_gradients.curves, name)),
     code=line(name), suits=(0.01, 0.3), pace="20", extra_stats=view.run_stats,
 )  # fmt: skip
 

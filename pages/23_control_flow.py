@@ -1,7 +1,8 @@
 """Control flow: cond, switch, while_loop, fori_loop, scan
 
 A recurrent network learns to predict the next number of a series, by a `scan` over time. Press **Run**. Then choose
-Python `for`: the loss goes on as before, but the program holds 32 copies of the cell. Compare what compiling takes.
+Python `for`: the loss goes on as before, but the program holds 32 copies of the loop's body. The line below the charts says what
+compiling took.
 
 Python's `if` and `for` run while JAX traces: a branch that depends on a number raises an error, and a loop is unrolled, with
 a copy of its body for each turn. `jax.lax` has branches and loops that are part of the program: they decide when it runs.
@@ -27,7 +28,13 @@ from lib.ui.settings import ask
 
 controls = frame.begin()
 with stage.settings():
-    loop = ask("time_loop", "Loop over time", list(recurrent.PREDICTS), required=True)
+    loop = ask(
+        "time_loop",
+        "Loop over time",
+        list(recurrent.PREDICTS),
+        required=True,
+        help="How the network goes from one number of the series to the next: 32 turns.",
+    )
 
 problem = recurrent.Recurrent(controls.batch_size, loop=loop)
 live(problem, controls, view.draw_run(recurrent.series(controls.seed)), code=line(loop), suits=(0.001, 0.1), pace="100")

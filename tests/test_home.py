@@ -1,6 +1,7 @@
 """The home page: the finished run that stands in for one that is not begun, and the list of lessons."""
 
-import time
+import threading
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,8 +12,7 @@ from test_pages import FILES, TIMEOUT_S, numbers, open_page
 
 from lib.lessons.home import routine, view
 from lib.live.devices import devices
-from lib.live.engine import default_engine
-from lib.live.feed import default_feeds
+from lib.live.engine import FutureCache, default_engine
 from lib.live.run import LiveRun
 from lib.ui import frame
 
@@ -37,19 +37,19 @@ def test_the_finished_run_has_learnt_and_is_that_of_a_loop_of_single_steps(made)
     assert made["observed"]["test_accuracy"][-1] > 0.95
 
 
-def test_it_stands_in_for_a_run_of_the_same_data_that_is_not_begun():
-    run = LiveRun(default_engine())
-    feed = default_feeds().open(run)
-    ready = run.snapshot()
-    stand_in = view.finished(devices()["cpu:0"], routine.SEED, feed)
-    end = time.monotonic() + TIMEOUT_S
-    while stand_in(ready) is ready:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+def test_it_stands_in_for_a_run_of_the_same_data_that_is_not_begun(monkeypatch):
+    due = threading.Event()
+    monkeypatch.setattr("lib.ui.live_view.session_feed", lambda name: SimpleNamespace(changed=due.set))
+    ready = LiveRun(default_engine()).snapshot()._replace(picture={"a start": np.zeros(1)})
+    answers = FutureCache(default_engine().background, 1)
+    monkeypatch.setattr("lib.ui.live_view.answer_of", lambda device, fun: answers.get(fun, fun))
+    stand_in = view.finished(devices()["cpu:0"], routine.SEED)
+    assert stand_in(ready).picture is None, "it says of a start that it is a finished run"
+    assert due.wait(TIMEOUT_S)
     assert stand_in(ready).step == routine.STEPS and stand_in(ready).picture is not None
     for begun in (ready._replace(step=1), ready._replace(active=True)):
         assert stand_in(begun) is begun
-    other_data = view.finished(devices()["cpu:0"], routine.SEED + 1, feed)
+    other_data = view.finished(devices()["cpu:0"], routine.SEED + 1)
     assert other_data(ready) is ready
 
 

@@ -119,7 +119,7 @@ def test_the_line_above_the_run_is_its_update():
     code = snippet.line(0.03)
     expected, _ = pytrees.train_step(params, batch, 0.03)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), eval(code, names), expected)
-    assert max(len(snippet.line(rate)) for rate in LEARNING_RATES) <= 90
+    assert max(len(snippet.line(rate)) for rate in LEARNING_RATES) <= 100
 
 
 def test_the_training_learns():

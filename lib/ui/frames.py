@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from lib.ui import charts
 from lib.ui.style import stats_html
@@ -54,11 +53,9 @@ def encode(frame: LiveFrame) -> bytes:
             return ["json", values, len(values)]
         if isinstance(values, charts.Words):
             return [*put(values.codes), values.words]
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-            array = pa.array(values)
-            if pa.types.is_null(array.type) or pa.types.is_string(array.type) or pa.types.is_boolean(array.type):
-                return ["json", array.to_pylist(), len(array)]
-            values = array.to_numpy(zero_copy_only=False)  # nulls become NaN, and JavaScript makes them nulls again
+        values = np.asarray(values)
+        if values.dtype.kind not in "fiu":
+            return ["json", values.tolist(), len(values)]
         if values.dtype == np.float64:
             values = values.astype(np.float32)
         return put(values.astype(np.int32) if values.dtype.itemsize == 8 else values)

@@ -12,6 +12,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.live.cluster import answer_of
 from lib.live.comparison import break_even, compare_step, lines_of
 from lib.live.devices import CPUS
 from lib.live.engine import default_engine
@@ -157,6 +158,18 @@ def live(
         else:
             _draw_here(run, frame_of, start)
     return run
+
+
+def ready(device: Any, fun: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """A call that gives what a function of a module gives on a device, or None until it is there.
+
+    It is computed in the background, once for all visitors; then a frame of the page's run is due.
+    """
+    future = answer_of(device, fun, *args)
+    if not future.done():
+        feed = session_feed(frame.page_name())
+        future.add_done_callback(lambda _: feed.changed())
+    return lambda: future.result() if future.done() else None
 
 
 def _start_picture(name: str, spec: Spec) -> Future:

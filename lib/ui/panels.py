@@ -103,12 +103,6 @@ def answer(draw: Callable[[Any], None], device: Any, fun: Callable[..., Any], *a
     waiting.answer(answer_of(device, fun, *args), draw)
 
 
-def ready(device: Any, fun: Callable[..., Any], *args: Hashable) -> Callable[[], Any]:
-    """A call that gives what `answer` would draw, or None until it is there."""
-    future = answer_of(device, fun, *args)
-    return lambda: future.result() if future.done() else None
-
-
 def measure(
     name: str,
     controls: Controls,

@@ -41,6 +41,10 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 :is(.st-key-stage_bar, .st-key-stage_settings) { row-gap: .4rem; }
 .st-key-stage [data-testid="stWidgetLabel"] { min-height: 0; margin-bottom: .15rem; }
 .st-key-stage_shared { flex-wrap: nowrap; }
+/* The name, the value and the ends of the slider, none over another. */
+.st-key-learning_rate [data-testid="stSliderThumbValue"] { transform: translateY(.2rem); }
+.st-key-learning_rate [data-testid="stSliderTickBar"] { opacity: 1; } .st-key-learning_rate [data-testid="stSliderTickBar"] p { font-size: .75rem; }
+[data-testid="stTooltipIcon"] svg { width: 1rem; height: 1rem; }
 .st-key-learning_rate { flex: 1 1 8rem !important; min-width: 7rem; max-width: 16rem; }
 /* With less room it has no buttons. */
 .st-key-seed { flex: 0 0 8rem !important; width: 8rem !important; max-width: none !important; }
@@ -179,7 +183,7 @@ def inject(page: str, presenting: bool) -> None:
         st.html(f"<script>(() => {{{_SCRIPT}\n{call}}})()</script>", unsafe_allow_javascript=True)
 
 
-WIDE = ("Status", "Accuracy: train, test")
+WIDE = ("Status", "Accuracy: train, test", "Above minimum")
 """Numbers that need room for two. Cells of fixed widths keep the row still while the numbers change."""
 
 

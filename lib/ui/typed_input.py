@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ TYPED = "type your own"
 T = TypeVar("T")
 
 
-def typed(label: str, key: str, read: Callable[[str], T]) -> T:
+def typed(label: str, key: str, read: Callable[[str], T], **options: Any) -> T:
     """A text input, and what `read` makes of the text.
 
     Without a sense the reason stands below the input, and the page goes on with the last text that had one.
@@ -25,8 +25,9 @@ def typed(label: str, key: str, read: Callable[[str], T]) -> T:
     Args:
         key: of `settings.SETTINGS`.
         read: raises TextError if it cannot.
+        options: further arguments of the input.
     """
-    text = ask(key, label, max_chars=MAX_LENGTH)
+    text = ask(key, label, max_chars=MAX_LENGTH, **options)
     return kept(key, lambda: read(text), lambda: read(SETTINGS[key].default))
 
 

@@ -37,7 +37,7 @@ print(compiled(x)[0])"""
 def line(depth: int, batch_size: int) -> str:
     """What the live run compiles."""
     sizes = "-".join(map(str, (1, *[32] * depth, 1))) if depth <= 4 else f"1-{depth}×32-1"
-    return f"jax.jit(train_step).trace(params, batch).lower().compile()  # {sizes}, batch of {batch_size}"
+    return f"jax.jit(train_step).trace(params, batch, rate).lower().compile()  # {sizes}, batch of {batch_size}"
 
 
 def examples() -> dict[str, str]:

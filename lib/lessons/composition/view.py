@@ -81,7 +81,9 @@ def choose_stack(key: str, label: str) -> Stack:
         except StackError as error:
             raise TextError(str(error), text) from None
 
-    return typed(label, key, read)
+    return typed(
+        label, key, read, help=f"Applied to f from the inside out: {', '.join(TRANSFORMS)}. **Order** compares two."
+    )
 
 
 # The levels, to be changed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from lib.lessons.custom_gradients.routine import PAIRS
 from lib.routines.snippets import source
 
@@ -31,7 +33,8 @@ for f in ({pair.naive.__name__}, {pair.mended.__name__}):
 def line(name: str) -> str:
     """What the live run calls at each step, for both functions of a pair."""
     pair = PAIRS[name]
-    return f"jax.jit(jax.grad(partial(loss_fn, pair, f)))  # f: {pair.naive.__name__}, {pair.mended.__name__}"
+    by = "custom_jvp" if isinstance(pair.mended, jax.custom_jvp) else "custom_vjp"
+    return f"jax.jit(jax.grad(partial(loss_fn, pair, f)))  # f: {pair.naive.__name__}; {pair.mended.__name__}, a {by}"
 
 
 def examples() -> dict[str, str]:

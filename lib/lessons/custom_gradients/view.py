@@ -40,12 +40,14 @@ def _curves_spec(title: str, y_title: str, low: float, high: float) -> charts.Sp
         )
     )  # fmt: skip
     dots = alt.Chart(charts.named("examples")).mark_point(size=60, filled=True, opacity=0.7, clip=True)
-    crosses = alt.Chart(charts.named("bad")).mark_point(shape="cross", angle=45, size=110, filled=True, opacity=0.8)
+    bad = alt.Chart(charts.named("bad"))  # they have no value, so they stand above the chart's values
+    crosses = bad.mark_point(shape="cross", angle=45, size=110, filled=True, opacity=0.8)
     return charts.build(
         alt.layer(
             curves,
             dots.encode(x, y, color=alt.value(COLORS["mended"])),
-            crosses.encode(alt.X("x:Q"), y=alt.value("height"), color=alt.value(COLORS["naive"])),
+            bad.mark_rule(strokeDash=[2, 4], opacity=0.5).encode(alt.X("x:Q"), color=alt.value(COLORS["naive"])),
+            crosses.encode(alt.X("x:Q"), y=alt.value(0), color=alt.value(COLORS["naive"])),
         ),
         HEIGHT, title,
     )  # fmt: skip
@@ -58,7 +60,7 @@ def curves_chart(
 
     Args:
         report: of `curves`; None as long as there is none: then there is nothing to see.
-        picture: of `PairTraining.observe`: each example where it is, and a cross at the bottom if its naive derivative
+        picture: of `PairTraining.observe`: each example where it is, and a cross at the top if its naive derivative
             is infinite or NaN. A cross outside of the domain stands at its edge, an example is left out.
     """
     title, y_title = {"f": ("f(x)", "f"), "df": ("The derivative, by grad", "f '")}[key]

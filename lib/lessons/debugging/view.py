@@ -43,7 +43,7 @@ def ticket(run: LiveRun, seed: int) -> np.int32:
 @cache
 def _fit_spec(title: str, height: int) -> charts.Spec:
     """Points, a mean, and a band of one standard deviation to each side."""
-    x = alt.X("x:Q", title="x", scale=alt.Scale(domain=[-1, 1], nice=False))
+    x = alt.X("x:Q", title="x", scale=alt.Scale(domain=[-1, 1], nice=False), axis=alt.Axis(tickCount=4))
     y = alt.Y("y:Q", title="y", scale=alt.Scale(domain=[-3, 3]))
     points = alt.Chart(charts.named("points")).mark_point(size=40, filled=True, opacity=0.4, color=TEST).encode(x, y)
     band = alt.Chart(charts.named("fit")).mark_area(opacity=0.25, color=TRAIN, clip=True)
@@ -57,7 +57,7 @@ def draw_run(
     data: tuple[np.ndarray, np.ndarray], every: int, ticket: np.int32
 ) -> Callable[[Snapshot], list[charts.Shown]]:
     """Draws what the network says of the data, the loss, and what the steps have said, newest first."""
-    nothing = "Nothing said yet." if every else "This step has no callback."
+    nothing = "Press Run: what the step says stands here." if every else "This step has no callback."
 
     def draw(snapshot: Snapshot) -> list[charts.Shown]:
         fit = {}

@@ -12,11 +12,11 @@ import jax
 import streamlit as st
 
 from lib.lessons.home import routine
-from lib.live.cluster import answer_of, default_cluster
+from lib.live.cluster import default_cluster
 from lib.live.devices import CPUS, devices
-from lib.live.feed import Feed
 from lib.live.run import Snapshot
 from lib.ui import frame
+from lib.ui.live_view import ready
 from lib.ui.style import SERIES
 
 LESSON, LAST = "#1F6FA8", "#007A5A"
@@ -149,20 +149,17 @@ def _file(path: str) -> Path:
     return next(file for file in frame.page_files() if file.stem[3:] == path)
 
 
-def finished(device: jax.Device, seed: int, feed: Feed) -> Callable[[Snapshot], Snapshot]:
+def finished(device: jax.Device, seed: int) -> Callable[[Snapshot], Snapshot]:
     """Puts a finished run in the place of one of the same data that is not begun.
 
-    It is made once for all visitors, in the background; when it is there, a frame of the feed is due. Until then nothing
-    is drawn: the picture of a start would be taken for what the page says of the finished run.
+    Until it is there nothing is drawn: the picture of a start would be taken for what the page says of the finished run.
     """
-    future = answer_of(device, routine.finished_run)
-    if not future.done():
-        future.add_done_callback(lambda _: feed.changed())
+    run = ready(device, routine.finished_run)
 
     def stand_in(snapshot: Snapshot) -> Snapshot:
         if snapshot.step > 0 or snapshot.active or seed != routine.SEED:
             return snapshot
-        return snapshot._replace(**(future.result() if future.done() else {"picture": None}))
+        return snapshot._replace(**(run() or {"picture": None}))
 
     return stand_in
 

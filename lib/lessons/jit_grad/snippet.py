@@ -54,14 +54,15 @@ def snippet(name: Name, point: tuple[float, ...], constants: tuple[float, ...], 
     return "\n".join(lines)
 
 
-def line(name: Name) -> str:
+def line(name: Name, batch_size: int) -> str:
     """What the live run calls at each step, with the function and its axes put in."""
     function = function_of(name)
     called = "f" if isinstance(name, TypedScalarFunction) else function.fun.__name__
     argnums = "" if len(function.variables) == 1 else f", argnums={function.argnums}"
     axes = (0,) * len(function.variables) + (None,) * len(function.constants)
     in_axes = f", in_axes={axes}" if function.constants else ""
-    return f"jax.jit(jax.vmap(jax.value_and_grad({called}{argnums}){in_axes}))"
+    points = "a point" if batch_size == 1 else f"{batch_size:,} points"
+    return f"jax.jit(jax.vmap(jax.value_and_grad({called}{argnums}){in_axes}))  # f and its gradient at {points}"
 
 
 def examples() -> dict[str, str]:

@@ -10,8 +10,9 @@ import streamlit as st
 from lib.lessons.multi_device import many_devices
 from lib.lessons.multi_device.processes import LINE, NUM_STEPS, PROCESSES, Job, Report, worker_commands
 from lib.lessons.multi_device.view import overlaid
-from lib.ui import charts, panels, waiting
+from lib.ui import charts, waiting
 from lib.ui.controls import Controls
+from lib.ui.live_view import ready
 from lib.ui.style import SERIES
 
 TICK_S = 0.4
@@ -53,7 +54,7 @@ def processes(controls: Controls) -> None:
     st.caption(f"One job runs at a time on this machine{in_line}.")
     if job is None:
         return
-    alone = panels.ready(controls.device, many_devices.single_losses, *taken, NUM_STEPS)
+    alone = ready(controls.device, many_devices.single_losses, *taken, NUM_STEPS)
 
     def look() -> waiting.Look:
         report, running = job.look(), LINE.running()

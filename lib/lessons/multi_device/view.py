@@ -24,7 +24,8 @@ from lib.ui.charts.fan import steps_axis
 from lib.ui.settings import ask
 from lib.ui.style import SERIES, TEST, quantity
 
-COLORS = dict(zip(WAYS, ("#B0B0B0", "#E69F00", "#009E73", "#F2A6D0"), strict=True))
+COLORS = dict(zip(WAYS, ("#B0B0B0", SERIES[6], SERIES[4], SERIES[5]), strict=True))
+"""Of the ways. The devices of a small mesh have the other colours."""
 WIDTHS = (14.0, 9.0, 5.0, 1.5)
 """The lines lie upon one another: the lower, the wider. Fewer lines are the upper ones."""
 TOLERANCE = 1e-5
@@ -43,8 +44,20 @@ def choose_layout(device: jax.Device) -> Layout:
         width=170,
         help="The devices in rows and columns, beginning with the one that is chosen as Device.",
     )
-    batch = ask("batch_axes", "Batch", list(BATCH_AXES), width=250)
-    hidden = ask("hidden_axis", "Parameters", list(HIDDEN_AXES), width=250)
+    batch = ask(
+        "batch_axes",
+        "Batch",
+        list(BATCH_AXES),
+        width=250,
+        help="Along which axis of the mesh the examples are divided.",
+    )
+    hidden = ask(
+        "hidden_axis",
+        "Parameters",
+        list(HIDDEN_AXES),
+        width=250,
+        help="Along which axis of the mesh the hidden units are divided.",
+    )
     return Layout(shapes[shape], BATCH_AXES[batch], HIDDEN_AXES[hidden])
 
 

@@ -33,7 +33,7 @@ DASH = 9
 TITLE = "Loss; stripes: libraries agree"
 APART = "Weights: distance to the pytree's"
 LEAST = 1e-9
-"""Where the axis of distances begins."""
+"""Where 0 stands on the axis of distances."""
 
 
 def usable() -> tuple[str, ...]:
@@ -94,7 +94,9 @@ def _apart_spec(names: tuple[str, ...]) -> charts.Spec:
     """A dot for each library but the plain pytree, its number beside it."""
     base = alt.Chart(charts.named("apart"))
     scale = alt.Scale(type="log", domain=[LEAST / 4, 1e3], nice=False, clamp=True)
-    axis = alt.Axis(values=[1e-9, 1e-6, 1e-3, 1, 1e3], format="~e", labelOverlap=True)
+    # Zero has no place on a logarithmic axis, and is what there is to see: it has one below the least number.
+    label = f"datum.value < {2 * LEAST} ? '0' : format(datum.value, '~e')"
+    axis = alt.Axis(values=[LEAST, 1e-6, 1e-3, 1, 1e3], labelExpr=label, labelOverlap=True)
     x = alt.X("place:Q", title="distance (log scale)", scale=scale, axis=axis)
     y = alt.Y("library:N", title=None, sort=list(names), scale=alt.Scale(domain=list(names)), axis=alt.Axis(grid=True))
     colors = alt.Scale(domain=list(names), range=[COLORS[name] for name in names])

@@ -118,10 +118,10 @@ def snippet(
     )
 
 
-def line(optimizer: str, batch_size: int) -> str:
+def line(optimizer: str) -> str:
     """What the live run calls: a loop over steps, all of it compiled."""
-    loop = "jax.jit(lambda n, s: lax.fori_loop(0, n, lambda _, s: train_step(s), s))"
-    return f"{loop}  # {optimizer}, batch {batch_size}"
+    loop = "jax.jit(lambda n, s: lax.fori_loop(0, n, lambda _, s: step(s), s))"
+    return f"{loop}  # step: {optimizer} on grad(mean(vmap(loss)))"
 
 
 def examples() -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from lib.lessons.training import presets
@@ -70,9 +69,15 @@ def bad_presets() -> str:
 
 def choose_data(controls: Controls) -> datasets.Dataset | None:
     """The data to train on, or None with a sentence that says what is missing."""
-    name = ask("data", "Data", [*datasets.NAMES, OWN], width=130)
+    name = ask(
+        "data",
+        "Data",
+        [*datasets.NAMES, OWN],
+        width=130,
+        help="What the network learns; a table of your own is a CSV file.",
+    )
     if name != OWN:
-        examples = ask("examples", "Examples", EXAMPLES, width=85)
+        examples = ask("examples", "Examples", EXAMPLES, width=95, help="To train on; a few are learnt by heart.")
         return datasets.load(name, controls.seed, None if examples == "all" else int(examples))
     return _own_data(controls.seed)
 
@@ -91,7 +96,7 @@ def _own_data(seed: int) -> datasets.Dataset | None:
             kept.clear()
             kept["table"] = datasets.read_csv(file.getvalue())
             kept["file"] = file.file_id
-        table: pd.DataFrame = kept["table"]
+        table = kept["table"]
         target = st.selectbox("Target", list(table.columns), len(table.columns) - 1, key="csv_target")
         if kept.get("asked") != (target, seed):
             kept["dataset"] = datasets.from_table(table, target, seed, file.name)
@@ -112,12 +117,14 @@ def choose_network(dataset: datasets.Dataset, batch_size: int) -> Training:
     """Depth, width, activation, initialisation and optimizer."""
     depth = ask("depth", "Layers", [0, 1, 2, 3, 4], width=75, help="Hidden ones; 0 makes a linear model.")
     width = ask("width", "Units", WIDTHS, width=75, help="Of each hidden layer. The picture shows eight at the most.")
-    activation = ask("activation", "Activation", list(ACTIVATIONS), width=100)
+    activation = ask("activation", "Activation", list(ACTIVATIONS), width=105, help="What bends a unit's sum.")
     initialisation = ask(
         "initialisation", "Initialisation", list(INITIALISATIONS), width=125,
         help="; ".join(f"{name}: {text}" for name, text in INITIALISATIONS.items()),
     )  # fmt: skip
-    optimizer = ask("optimizer", "Optimizer", list(OPTIMIZERS), width=125)
+    optimizer = ask(
+        "optimizer", "Optimizer", list(OPTIMIZERS), width=125, help="Makes a step of a gradient: one of Optax."
+    )
     network = Network(dataset.features, dataset.outputs, depth, width, activation, initialisation)
     return Training(network, dataset.classes, dataset.picture, optimizer, batch_size, dataset)
 

@@ -83,7 +83,9 @@ def fan(
     if curves and "each" in snapshot.metrics:
         each = snapshot.metrics["each"].T[:curves]
         data |= {f"c{i}": bands.within(values, limits, log) for i, values in enumerate(each)}
-    datasets = {} if reference is None else {"reference": {"reference": [reference]}}
+    datasets = (
+        {} if reference is None else {"reference": {"reference": [reference][: len(loss)]}}
+    )  # by itself says nothing
     datasets |= marks.data(snapshot.events, snapshot.step, bands.unplaced(loss, log))
     spec = _spec(title, y_title, curves, log, reference is not None, height)
     now = {name: data[name][-1:] for name in ("x", "loss")}
