@@ -129,7 +129,7 @@ def summary(samples: list[float], calls: int) -> Timing:
 def in_turns(
     variants: dict[str, Callable[[], Any]], budget_s: float = 1.0, unblocked: tuple[str, ...] = ()
 ) -> dict[str, Timing]:
-    """Times several calls in turns, each warm and waited for, on a machine that does nothing else: see `interleaved`."""
+    """Times several calls in turns, each warm and waited for, on a machine that does nothing else."""
     counts, samples = {}, {name: [] for name in variants}  # type: ignore[var-annotated]
     for call in variants.values():
         jax.block_until_ready(call())  # compiles
