@@ -144,10 +144,10 @@ code.runs { display: block; font-size: 1.05rem; padding: .25rem .6rem; border-ra
   .st-key-stage_bar [data-testid="stTooltipIcon"] { display: none; }
   .st-key-stage_bar [role="group"] input { padding-right: 0; }
   .st-key-stage_bar [role="group"] input + button { padding-inline: .2rem; }
-  .st-key-stage_bar [data-testid="stSlider"] [data-testid="stWidgetLabel"] { margin-bottom: .6rem; }
+  .st-key-stage_bar [data-testid="stSlider"] [data-testid="stWidgetLabel"] { margin-bottom: .4rem; }
   .st-key-stage > :has(> .st-key-stage_settings) { order: 1; }
   .stats { grid-template-columns: repeat(5, 1fr); }
-  .live .stats > div:nth-child(n + 5) { display: none; }
+  .live .stats > div:nth-child(n + 5), .live .stats > .wide:nth-child(n + 2) { display: none; }
 }
 </style>
 """
