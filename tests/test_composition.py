@@ -176,6 +176,19 @@ def test_a_gradient_that_lies_across_its_argument_is_not_taken() -> None:
     assert not gradient_of(function, parse("vmap(grad(f))"), 2).note
 
 
+@pytest.mark.parametrize("text", ["f", "sum(f)", "jacfwd(f)"])
+def test_a_batch_that_is_too_large_for_the_fallback_is_left_out_before_numbers_are_drawn(
+    text: str, monkeypatch
+) -> None:
+    """None of these stacks has a batch axis, and the mean over the batch would take 4096 of the arrays."""
+    function = typed_function("sin(x)", ((64, 64, 64),), (), False)
+    monkeypatch.setattr(transforms, "draw", lambda *_: pytest.fail("numbers were drawn"))
+    large, small = (gradient_of(function, parse(text), size) for size in (4096, 4))
+    assert expression(large.stack) == "grad(mean(f))" and "a batch of 4,096 is too large here" in large.note
+    assert expression(small.stack) == "grad(mean(vmap(f)))"
+    assert StackDescent(function, large, 4096).arguments == (("x", (64, 64, 64)),)
+
+
 def test_where_all_is_shared_the_fallback_maps_all() -> None:
     function = typed_function("sum(w * w)", ((3,),), ("w",), False)
     found = gradient_of(function, (), 4)

@@ -197,6 +197,14 @@ def test_what_would_take_too_long_at_any_batch_is_not_checked() -> None:
     assert report.check.skipped.startswith("the differences would take") and report.check.evaluations > MAX_EVALUATIONS
 
 
+def test_large_arrays_count_as_several_evaluations() -> None:
+    function = typed("sum(sin(x))", (64, 64))
+    assert check_value(function, parse("vmap(f)"), 64, 0, np.zeros(64)).batch_size == 64
+    assert levels._numbers(function) == 64 * 64 + 1
+    found = check_value(function, parse("jacrev(f)"), 1, 0, np.zeros((64, 64)))
+    assert found.skipped == "the differences would take 16,385 evaluations of 4,097 numbers each"
+
+
 def test_of_many_numbers_none_are_kept() -> None:
     function = FUNCTIONS["growing wave"]
     few, many = (report_level(function, parse("vmap(f)"), size, 0) for size in (MAX_KEPT, MAX_KEPT + 1))

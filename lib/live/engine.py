@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -31,6 +33,9 @@ WANTED_S = 5.0
 """A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
 TIDY_S = 2.0
 """So long after background work its freed memory goes back to the system, at most so often."""
+SWITCH_S = 0.0005
+"""So long a thread may hold Python's lock while others wait for it; by default it is ten times as long. A chunk of a run
+and its frame take the lock some twenty times, and wait as often where somebody's long program is traced."""
 MAX_EXECUTABLES = 256
 """If the process has more programs of all kinds, those of single operations are dropped."""
 
@@ -361,4 +366,7 @@ class Engine:
 @functools.cache
 def default_engine() -> Engine:
     """The engine of this process."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is imported by now stays: to go through it at each collection holds everybody up for 0.1 s
     return Engine()

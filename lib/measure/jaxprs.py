@@ -10,6 +10,7 @@ import linecache
 import re
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
+from functools import cache
 from itertools import count, product
 from math import prod
 from pathlib import Path
@@ -82,12 +83,8 @@ def equations_of(jaxpr: Any) -> Iterator[Any]:
             yield from equations_of(inner)
 
 
-def check_size(jaxpr: Any) -> None:
-    """Turns away what would take too long to compile or too much memory.
-
-    Raises:
-        TooLarge: with a sentence for the page.
-    """
+def size_of(jaxpr: Any) -> tuple[int, int]:
+    """How many equations there are, and how many numbers they compute; a product of matrices counts for its work."""
     equations = numbers = 0
     for equation in equations_of(jaxpr):
         equations += 1
@@ -96,6 +93,16 @@ def check_size(jaxpr: Any) -> None:
             (left, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
             numbers += prod(equation.outvars[0].aval.shape) * prod(shape[axis] for axis in left) // 16
+    return equations, numbers
+
+
+def check_size(jaxpr: Any) -> None:
+    """Turns away what would take too long to compile or too much memory.
+
+    Raises:
+        TooLarge: with a sentence for the page.
+    """
+    equations, numbers = size_of(jaxpr)
     if equations > MAX_EQUATIONS:
         raise TooLarge(
             f"The program has {equations:,} equations, at most {MAX_EQUATIONS:,} are compiled here: take away a level."
@@ -124,11 +131,16 @@ def _source(equation: Any) -> tuple[str, str]:
         return piece, "the text"
     traceback = equation.source_info.traceback
     for frame in traceback.frames if traceback is not None else ():
-        file = Path(frame.file_name)
-        if LESSONS in file.parents and file.name not in NOT_FUNCTIONS:
-            line = linecache.getline(frame.file_name, frame.line_num).strip()
-            return line, f"{file.relative_to(LESSONS).as_posix()}:{frame.line_num}"
+        if place := _place(frame.file_name):
+            return linecache.getline(frame.file_name, frame.line_num).strip(), f"{place}:{frame.line_num}"
     return "", ""
+
+
+@cache
+def _place(file_name: str) -> str:
+    """Where a file of functions is among the lessons, empty for any other."""
+    file = Path(file_name)
+    return file.relative_to(LESSONS).as_posix() if LESSONS in file.parents and file.name not in NOT_FUNCTIONS else ""
 
 
 def _by(equation: Any) -> str:

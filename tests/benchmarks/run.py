@@ -28,6 +28,7 @@ BENCHMARKS = {
     "cold": ("cold", ()),
     "memory": ("memory", ()),
     "hostile": ("hostile", ()),
+    "visitors": ("visitors", ()),
     "stacks": ("stacks", ()),
     "steady": ("steady", ()),
     "measuring": ("class_measure", ()),

@@ -21,13 +21,13 @@ AT_ONCE = 4
 """Tabs that open at the same time: people come in one after the other."""
 
 
-async def open_tabs(url: str, count: int, stack: AsyncExitStack) -> list[Tab]:
+async def open_tabs(url: str, count: int, stack: AsyncExitStack, query: str = QUERY) -> list[Tab]:
     """Tabs on the training page, each with a seed of its own."""
     doors = asyncio.Semaphore(AT_ONCE)
 
     async def open_one(seed: int) -> Tab:
         async with doors:
-            return await stack.enter_async_context(Tab(url, "training", f"seed={seed}&{QUERY}"))
+            return await stack.enter_async_context(Tab(url, "training", f"seed={seed}&{query}"))
 
     return list(await asyncio.gather(*(open_one(seed) for seed in range(1, count + 1))))
 

@@ -34,6 +34,7 @@ class Tab:
 
     Attributes:
         ages_s: for each frame with a new step in it: seconds from that step until the frame was here.
+        changed_at: when the newest step that the tab shows was computed, in seconds since the epoch.
         exceptions: the exceptions that the page showed.
         stats: the live run's row of numbers, by name, as the page says them.
         widgets: the id of each widget that the page showed, by its label.
@@ -53,6 +54,7 @@ class Tab:
         self._complete = False
         self._changed = asyncio.Event()
         self.ages_s: list[float] = []
+        self.changed_at = 0.0
         self.exceptions: list[str] = []
         self.stats: dict[str, str] = {}
         self.widgets: dict[str, str] = {}
@@ -138,6 +140,7 @@ class Tab:
                 now, step = time.time(), self.step
                 assert isinstance(data, bytes)
                 (changed_at,) = struct.unpack_from("<d", data)
+                self.changed_at = changed_at
                 length = int.from_bytes(data[8:12], "little")
                 self._take_stats(json.loads(data[12 : 12 + length])["stats"])
                 if self.step != step:

@@ -17,6 +17,8 @@ from lib.routines.mistakes import without_paths
 
 MAX_EVALUATIONS = 4000
 """Of the plain function, to check one value: some 50 ms of NumPy."""
+NUMBERS_A_CALL = 1000
+"""So many may be computed in an evaluation before it counts as several."""
 MAX_LINES = 250
 MAX_PROGRAMS = 64
 MAX_KEPT = 4096
@@ -192,12 +194,14 @@ def check_value(function: ExampleFunction, stack: Stack, batch_size: int, seed: 
 
     Where these would take too long, both are computed for a smaller batch.
     """
+    each = 1 + _numbers(function) // NUMBERS_A_CALL
     for size in dict.fromkeys(min(batch_size, size) for size in (batch_size, 4, 2, 1)):
         evaluations = plain_evaluations(function, stack, size)
-        if evaluations <= MAX_EVALUATIONS:
+        if evaluations * each <= MAX_EVALUATIONS:
             break
     else:
-        return Check(batch_size, evaluations, 0.0, f"the differences would take {evaluations:,} evaluations")
+        large = f" of {_numbers(function):,} numbers each" if each > 1 else ""
+        return Check(batch_size, evaluations, 0.0, f"the differences would take {evaluations:,} evaluations{large}")
     args = level_arguments(function, stack, size, seed)
     if size < batch_size:
         there, device = _on_default_device(args)
@@ -205,6 +209,13 @@ def check_value(function: ExampleFunction, stack: Stack, batch_size: int, seed: 
     with np.errstate(all="ignore"):
         oracle = transforms.plain(function.numpy, stack)(*jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), args))
         return Check(size, evaluations, relative_error(value, oracle))
+
+
+@lru_cache(maxsize=MAX_PROGRAMS)
+def _numbers(function: ExampleFunction) -> int:
+    """How many numbers one example computes."""
+    shapes = (jax.ShapeDtypeStruct(shape, "float32") for _, shape in function.arguments)
+    return jaxprs.size_of(jaxprs.trace(function.fun, tuple(shapes)).jaxpr)[1]
 
 
 def plain_evaluations(function: ExampleFunction, stack: Stack, batch_size: int) -> int:

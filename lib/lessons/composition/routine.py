@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from lib.lessons.composition import transforms
 from lib.lessons.composition.transforms import BATCH, Leaf, Level, Signature, Stack, numbers_of
+from lib.measure import jaxprs
 from lib.routines.problem import Metrics, Observed, TrainState, new_state
 from lib.routines.sgd import sgd
 from lib.routines.snippets import source, written
@@ -242,11 +243,35 @@ def gradient_of(function: ExampleFunction, stack: Stack, batch_size: int) -> Gra
             return Gradient(stack, argnum, False, BATCH in params.roles)
         if axes[1:] == wanted and gradient.roles[0] == BATCH:
             return Gradient(stack, argnum, True, False)
-    levels = with_default_axes(function, ("vmap", "mean", "grad"))
+    levels, own, why = with_default_axes(function, ("vmap", "mean", "grad")), False, ""
+    if _fits(function, levels, batch_size):
+        own = function.in_axes[0] == 0 or not any(axis == 0 for axis in function.in_axes)
+    else:
+        levels, why = (
+            with_default_axes(function, ("mean", "grad")),
+            f", and a batch of {batch_size:,} is too large here",
+        )
     return Gradient(
-        levels, 0, False, function.in_axes[0] == 0 or not any(axis == 0 for axis in function.in_axes),
-        f"This stack does not give the gradient of one number, so the descent takes {transforms.expression(levels)}.",
+        levels, 0, False, own,
+        f"This stack does not give the gradient of one number{why}, so the descent takes {transforms.expression(levels)}.",
     )  # fmt: skip
+
+
+@lru_cache(maxsize=128)
+def _fits(function: ExampleFunction, stack: Stack, batch_size: int) -> bool:
+    """Whether a stack is small enough for a machine that is shared."""
+    signature = function.signature()
+    try:
+        for level in stack:
+            signature = transforms.after(level, signature, batch_size)
+            if transforms.numbers_in(signature.inputs) > jaxprs.MAX_NUMBERS:
+                return False
+        jaxprs.check_size(
+            jaxprs.trace(transforms.apply(function.fun, stack), transforms.shapes_of(signature.inputs)).jaxpr
+        )
+    except jaxprs.TooLarge:
+        return False
+    return True
 
 
 def _axes(leaf: Leaf) -> list[tuple[int, bool]]:
