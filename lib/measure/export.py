@@ -370,7 +370,7 @@ def _note(text: str) -> str:
 
 def _packages(code: str, used: dict[str, tuple[str, str]]) -> set[str]:
     roots = {where.partition(".")[0] for where, _ in used.values()}
-    roots |= {root for root in re.findall(r"^\s+(?:from|import) (\w+)", code, re.MULTILINE)}
+    roots |= {root for root in re.findall(r"^\s+from (\w+)", code, re.MULTILINE)}
     return {PACKAGES.get(root, root) for root in roots if root not in _STANDARD}
 
 

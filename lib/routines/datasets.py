@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 MAX_CSV_BYTES = 5 * 2**20
 MAX_CSV_CELLS = 1_000_000
@@ -215,14 +216,12 @@ def load(name: str, seed: int, examples: int | None = None) -> Dataset:
     return Dataset(*draw(name, seed, examples), **about)
 
 
-def read_csv(content: bytes) -> Any:
-    """A table of finite numbers with at least two columns, a `pandas.DataFrame`.
+def read_csv(content: bytes) -> pd.DataFrame:
+    """A table of finite numbers with at least two columns.
 
     Raises:
         DataError: with one sentence for the visitor.
     """
-    import pandas as pd  # 40 MB, for who brings a table
-
     if len(content) > MAX_CSV_BYTES:
         raise DataError(
             f"The file has {len(content) / 2**20:.1f} MB; take one of at most {MAX_CSV_BYTES / 2**20:.0f} MB."
@@ -276,17 +275,15 @@ def _check_rows(text: str, separator: str) -> None:
         raise DataError(f"The column name '{twice[0]}' occurs twice; give each column a name of its own.")
 
 
-def _numbers(column: Any) -> np.ndarray:
+def _numbers(column: pd.Series) -> np.ndarray:
     """float64, NaN for what is no number and infinity for what is too large."""
-    import pandas as pd
-
     try:
         return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     except OverflowError:
         return column.map(lambda cell: float(str(cell))).to_numpy(np.float64)
 
 
-def from_table(table: Any, target: str, seed: int, file: str = "data.csv") -> Dataset:
+def from_table(table: pd.DataFrame, target: str, seed: int, file: str = "data.csv") -> Dataset:
     """The rows of a table as data to train on.
 
     Args:
@@ -300,7 +297,7 @@ def from_table(table: Any, target: str, seed: int, file: str = "data.csv") -> Da
     return Dataset(train, test, names=names, origin=File(file, target), **about)
 
 
-def split_table(table: Any, target: str, seed: int) -> tuple[Examples, Examples, dict[str, Any]]:
+def split_table(table: pd.DataFrame, target: str, seed: int) -> tuple[Examples, Examples, dict[str, Any]]:
     """Every other column is a feature, scaled to mean 0 and standard deviation 1 of the training part.
 
     The target is a class if it is text, or if its numbers are whole and there are at most 20 of them, each
@@ -342,7 +339,7 @@ def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.n
     return tuple(np.clip((part - mean) / spread, -1e6, 1e6) for part in (train, test))  # type: ignore[return-value]
 
 
-def _finite(numbers: np.ndarray, raw: Any, name: str) -> np.ndarray:
+def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
     """The numbers of a column, or what is wrong with the first that is none."""
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
@@ -353,7 +350,7 @@ def _finite(numbers: np.ndarray, raw: Any, name: str) -> np.ndarray:
     return numbers
 
 
-def _targets(column: Any, name: str) -> tuple[int, tuple[str, ...], np.ndarray]:
+def _targets(column: pd.Series, name: str) -> tuple[int, tuple[str, ...], np.ndarray]:
     """The number of classes (0: regression), their names, and the targets as numbers."""
     numbers = _numbers(column)
     if column.isna().any():

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import altair
 import numpy as np
+import pandas  # noqa: F401  Altair asks for parts of it once any thread has begun to import it: have it whole before
+import pyarrow as pa
 import streamlit as st
 
 FONT = {"labelFontSize": 13, "titleFontSize": 14}
@@ -42,10 +44,8 @@ class Chart(NamedTuple):
     width: float = 1.0
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, pa.Table]:
         """The data as Arrow tables."""
-        import pyarrow as pa
-
         return {name: pa.table(dict(columns)) for name, columns in self.columns.items()}
 
 
@@ -119,18 +119,13 @@ def build(chart: Any, height: int, title: str, large: bool = False) -> Spec:
         large: for a chart that is always shown by itself, with type that reads from afar.
     """
     font = LARGE if large else FONT
-    made = (
+    return (
         chart.properties(height=height, title=title)
         .configure_axis(**font, labelLimit=320)
         .configure_legend(**font, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
         .configure_title(fontSize=18 if large else 15, anchor="start")
+        .to_dict()
     )
-    try:
-        return made.to_dict()
-    except AttributeError:  # Altair asks for parts of pandas as soon as any thread has begun to import it
-        import pandas  # noqa: F401  waits until it is whole
-
-        return made.to_dict()
 
 
 def measured_axis(log: bool) -> altair.Axis:
@@ -171,9 +166,7 @@ class Words:
         """The words, row by row."""
         return [self.words[code] for code in self.codes]
 
-    def __arrow_array__(self, type: Any = None) -> Any:
-        import pyarrow as pa
-
+    def __arrow_array__(self, type: Any = None) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.words, pa.string()))
 
 
