@@ -1,9 +1,10 @@
-"""A defect of Streamlit's that the app works around. When Streamlit mends it, this says so by failing."""
+"""Defects of Streamlit's that the app works around. When Streamlit mends the first, this says so by failing."""
 
 from importlib.metadata import version
 
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_cache import populate_hash_if_needed
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 TICKING = "the fragment that ticks"
@@ -62,3 +63,10 @@ def test_a_ticks_rerun_still_takes_what_the_browser_has_not_had_yet_out_of_a_ful
             f"Streamlit {version('streamlit')} has mended this: remove the workaround (live frames that do not go "
             "through reruns of fragments) if nothing else speaks for it, this test and tests/apps/overlap.py."
         )
+
+
+def test_nothing_is_sent_by_its_name_alone_which_a_browser_may_have_forgotten() -> None:
+    """A rerun that a script asks for goes by what the browser had when it last asked for one itself."""
+    message = delta(0, 0, text="x" * 10**6)
+    populate_hash_if_needed(message)
+    assert message.hash and not message.metadata.cacheable
