@@ -38,6 +38,10 @@ LOOK_S = 1.0
 """So often the scheduler is asked for its workers, and each of them how it is."""
 CONNECT_S = 5.0
 JOIN_S = 60.0
+REPLICAS = "jax-live-replicas"
+"""Where in the scheduler's metadata replicas of the app say what they have."""
+HEARD_S = 10.0
+"""What a replica says holds for so long after it has last said anything."""
 ANSWERING = 8
 """Threads that wait for answers from elsewhere."""
 ANY = "any worker"
@@ -239,10 +243,15 @@ class Cluster:
         trouble: a sentence, if there is no scheduler to be had.
         refused: a sentence for each worker that cannot be used.
         answers: as an engine's, of workers elsewhere.
+        tell: what this replica of the app tells the others: its address, and whatever they should know.
+        told: what the others have told, by address.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.tell: Callable[[], tuple[str, dict[str, Any]]] | None = None
+        self.told: dict[str, dict[str, Any]] = {}
+        self._heard: dict[str, tuple[int, float]] = {}
         self.workers: dict[str, RemoteWorker] = {}
         self.trouble = f"The scheduler at {address} has not answered yet."
         self.refused: dict[str, str] = {}
@@ -320,11 +329,28 @@ class Cluster:
         new = [address for address in there if address not in self._by_address and address not in self.refused]
         await asyncio.gather(*(self._join(address, there[address].get("name")) for address in new))
         await asyncio.gather(*map(self._ask_how_it_is, list(self._by_address.values())))
+        await self._share()
         gone = {address for address, worker in self._by_address.items() if worker.gone.done()}
         self._by_address = {address: worker for address, worker in self._by_address.items() if address not in gone}
         found = {worker.name: worker for worker in self._by_address.values()}
         self.workers = dict(sorted(found.items()))
         self.refused = {address: why for address, why in self.refused.items() if address in there}
+
+    async def _share(self) -> None:
+        """Tells the other replicas, and takes in what they tell."""
+        if self.tell is None:
+            return
+        own, said = self.tell()
+        scheduler, now = self._client.scheduler, time.monotonic()
+        await scheduler.set_metadata(keys=[REPLICAS, own], value=[next(_numbers), said])
+        told = await scheduler.get_metadata(keys=[REPLICAS], default={})
+        for address, (number, _) in told.items():
+            if self._heard.get(address, (-1, now))[0] != number:
+                self._heard[address] = number, now
+        self.told = {
+            address: said for address, (_, said) in told.items()
+            if address != own and now - self._heard[address][1] < HEARD_S
+        }  # fmt: skip
 
     async def _join(self, address: str, name: Any) -> None:
         # An address is no name, and neither is a number.

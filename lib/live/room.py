@@ -393,6 +393,9 @@ class Rooms:
 
     Args:
         clock: seconds.
+
+    Attributes:
+        taken: whether a code is that of a room elsewhere.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -400,6 +403,7 @@ class Rooms:
         self._lock = threading.Lock()
         self._rooms: dict[str, Room] = {}
         self._codes: dict[str, str] = {}
+        self.taken: Callable[[str], bool] = lambda code: False
 
     def open(self, secret: str | None = None) -> str:
         """Opens a room, and returns the secret of its lecturer.
@@ -413,6 +417,8 @@ class Rooms:
         for _ in range(8):
             chosen = secret or secrets.token_urlsafe(18)
             code = code_of(chosen)
+            if secret is None and self.taken(code):
+                continue
             with self._lock:
                 self._clear()
                 if self._codes.get(chosen) == code:
@@ -438,6 +444,16 @@ class Rooms:
         with self._lock:
             self._clear()
             return self._rooms.get(self._codes.get(secret, ""))
+
+    def codes(self) -> list[str]:
+        """Of all rooms."""
+        with self._lock:
+            return list(self._rooms)
+
+    def away_s(self, code: str) -> float | None:
+        """For how long the lecturer of a room has not been heard of; None if there is no such room."""
+        room = self.get(code)
+        return None if room is None else room.away_s()
 
     def close(self, secret: str) -> None:
         """Ends a lecture."""

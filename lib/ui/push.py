@@ -19,6 +19,7 @@ from streamlit import config
 
 from lib.live.feed import Feed, Frame, default_feeds
 from lib.ui import frames
+from lib.ui.relay import live, until_one_ends
 
 HERE = Path(__file__).parent
 MAX_ASKED = 64
@@ -77,7 +78,8 @@ async def _serve(socket: Any) -> None:
     feed = default_feeds().get(socket.path_params["token"])
     await socket.accept()
     if feed is None:
-        await socket.close(UNKNOWN)
+        if not await live(socket, socket.path_params["token"]):
+            await socket.close(UNKNOWN)
         return
     newest: list[Frame] = []
     there = asyncio.Event()
@@ -107,19 +109,13 @@ async def _serve(socket: Any) -> None:
         take(lookers.newest)
     lookers.takes.add(take)
     del feed
-    tasks = [asyncio.create_task(send()), asyncio.create_task(answer())]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await until_one_ends(send(), answer())
     finally:
         lookers.takes.discard(take)
         if not lookers.takes:
             lookers.end()
             del _lookers[token]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
 
 
 @st.cache_resource

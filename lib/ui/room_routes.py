@@ -19,8 +19,10 @@ from urllib.parse import parse_qs
 from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
+from lib.live import replicas
 from lib.live.room import MAX_VOTER, Room, RoomError, default_rooms
 from lib.ui import mirror
+from lib.ui.relay import pipe, post, until_one_ends
 
 HERE = Path(__file__).parent
 PERIOD_S = 0.2
@@ -46,6 +48,8 @@ def routes() -> list[Any]:
 
     base = (config.get_option("server.baseUrlPath") or "").strip("/")
     base = f"/{base}" if base else ""
+    secure = bool(config.get_option("server.sslCertFile"))
+    replicas.join("https" if secure else "http", int(config.get_option("server.port")), base)
 
     async def health(_: Any) -> Any:
         return PlainTextResponse("ok")
@@ -87,6 +91,12 @@ def _around(code: str, page: str, version: int) -> tuple[bytes, bytes]:
 @lru_cache(maxsize=64)
 def _overlay(state: str) -> bytes:
     return mirror.overlay(json.loads(state), script(), rules())
+
+
+def _owner(code: str) -> str | None:
+    """The address of another replica that has the room."""
+    there = replicas.default_replicas()
+    return None if there is None else there.owner(code)
 
 
 def _nothing() -> None:
@@ -132,6 +142,15 @@ class _Follower:
                 self._news.clear()
                 if self._code is None:
                     continue
+                elsewhere = _owner(self._code)
+                if elsewhere is not None:  # it sends all that a browser is to have, and there is no more to do here
+                    end()
+                    end, room, self._begun = _nothing, None, False
+                    path, own = "lecture/_stcore/stream", f"{SESSION}{self._code}"
+                    await pipe(self._socket, f"{elsewhere}/{path}", "streamlit", own, until=self._moved(elsewhere))
+                    self._news.set()
+                    await asyncio.sleep(PERIOD_S)
+                    continue
                 there = default_rooms().get(self._code)
                 if there is not room or not self._begun:
                     end()
@@ -141,6 +160,12 @@ class _Follower:
                 await asyncio.sleep(PERIOD_S)
         finally:
             end()
+
+    async def _moved(self, owner: str) -> None:
+        """Waits until the browser asks for a page, or the lecturer is elsewhere."""
+        while not self._news.is_set() and _owner(self._code or "") == owner:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_S)
 
     def _call(self) -> None:
         if not self._news.is_set():  # else it is about to look
@@ -191,12 +216,12 @@ async def _follow(socket: Any) -> None:
     await socket.accept(subprotocol=protocol or None)
     code = next((part.removeprefix(SESSION)[:8] for part in others if part.startswith(SESSION)), None)
     follower = _Follower(socket, code)
-    await _until_one_ends(follower.listen(), follower.show())
+    await until_one_ends(follower.listen(), follower.show())
 
 
 async def _vote(request: Any) -> Any:
     """One vote: JSON with `code`, `voter`, `ballot`, `round`, `choice`."""
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
 
     try:
         body = b""
@@ -209,6 +234,10 @@ async def _vote(request: Any) -> Any:
         numbers = [int(said[name]) for name in ("ballot", "round", "choice")]
     except (ValueError, KeyError, TypeError, RecursionError):
         return JSONResponse({"error": "This is no vote."}, 400)
+    elsewhere = _owner(code)
+    if elsewhere is not None:
+        status, answer = await post(f"{elsewhere}/lecture/vote", body)
+        return Response(answer, status, media_type="application/json")
     room = default_rooms().get(code)
     try:
         if room is None:
@@ -258,7 +287,7 @@ async def _desk(socket: Any) -> None:
                 await socket.send_text(json.dumps({"error": "This cannot be done."}))
 
     try:
-        await _until_one_ends(tell(), obey())
+        await until_one_ends(tell(), obey())
     finally:
         end()
 
@@ -271,16 +300,3 @@ async def _obey(room: Room, said: dict[str, Any]) -> None:
             await asyncio.to_thread(room.offer, int(said["number"]))
         case "reveal" | "again" | "run" | "done" as what:
             getattr(room, what)()
-
-
-async def _until_one_ends(*parts: Any) -> None:
-    """Runs coroutines until the first has ended, for whatever reason; the others end with it."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
