@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -196,6 +198,23 @@ def without(name, package, forget, monkeypatch):
 
     forget(*[name for name in sys.modules if name.split(".")[0] == package])
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+
+
+def test_two_threads_never_import_libraries_at_once(monkeypatch):
+    inside, most = [], []
+
+    def slow(name):
+        inside.append(name)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.remove(name)
+        return name
+
+    monkeypatch.setattr(state_libraries, "import_module", slow)
+    with ThreadPoolExecutor(len(NAMES)) as threads:
+        loaded = list(threads.map(load, NAMES))
+    assert [name.rpartition(".")[2] for name in loaded] == [LIBRARIES[name].module for name in NAMES]
+    assert set(most) == {1}
 
 
 def test_all_libraries_work_here():

@@ -27,6 +27,8 @@ BENCHMARKS = {
     "start": ("start", ()),
     "cold": ("cold", ()),
     "memory": ("memory", ()),
+    "cold-crowd": ("crowd", ("cold",)),
+    "waves": ("crowd", ("waves",)),
     "hostile": ("hostile", ()),
     "visitors": ("visitors", ()),
     "stacks": ("stacks", ()),

@@ -14,6 +14,7 @@ Each library has a module of its own, imported when it is asked for and not befo
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,9 +91,14 @@ LIBRARIES: dict[str, Library] = {
 }  # fmt: skip
 
 
+_LOADING = threading.RLock()
+"""Their packages import each other in circles: two threads that begin at different ends deadlock, or get half a module."""
+
+
 def load(name: str) -> Any:
     """The module of a library of `LIBRARIES`. Raises whatever its import raises."""
-    return import_module(f"{__package__}.{LIBRARIES[name].module}")
+    with _LOADING:
+        return import_module(f"{__package__}.{LIBRARIES[name].module}")
 
 
 def step(name: str, state: PyTree, batch: tuple[Array, Array], learning_rate: Float[Array, ""]) -> tuple[PyTree, Array]:
