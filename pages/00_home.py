@@ -1,8 +1,8 @@
 """JAX's transformations, live
 
-Press **Run**: a small network learns to tell two classes of points apart. With seed 0 a finished run stands here before.
-Each lesson below runs one nesting of JAX's transformations: `grad` differentiates, `vmap` adds a batch axis, `jit`
-compiles.
+A small network learns to tell two classes of points apart; with seed 0 you see a finished run. Press **Run**: the
+border forms anew. Each lesson below nests JAX's transformations: `grad` differentiates, `vmap` adds a batch axis,
+`jit` compiles.
 
 A training step uses all three. Batch size, learning rate, device and seed hold for all lessons, and the address keeps
 them: a link shares them.

@@ -1,7 +1,7 @@
 """jit(vmap(f)): write for one example, run a batch
 
-Write the training step of one network; `vmap` runs it for a batch of networks at once. Press **Run**: all fit the same
-sine. Then set **in_axes of targets** to 0 and press **Run**: each network has a sine of its own to fit.
+Write the training step of one network; `vmap` runs it for a batch of networks at once. Press **Run**: all bend to the
+same dashed sine. Then set **in_axes of targets** to 0 and press **Run**: each network has a sine of its own.
 
 References:
     Automatic vectorization: https://docs.jax.dev/en/latest/automatic-vectorization.html

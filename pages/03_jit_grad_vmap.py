@@ -1,7 +1,7 @@
 """jit(grad(mean(vmap(loss)))): the gradient of a batch
 
-This page fits five weights by SGD. Press **Run**: each dot moves to its bar, the least-squares optimum. Then choose
-**sum** and press **Reset** and **Run**: the same learning rate is now too high. Find one that works.
+This page fits five weights. Press **Run**: each dot moves to its bar, the least-squares optimum. Then choose **sum**,
+press **Reset** and **Run**: the step grows with the batch, and the loss explodes. Find a lower rate that works.
 
 The loss is written for one example. `vmap` gives a loss for each example of a batch, a mean makes one number of them,
 `grad` differentiates that number with respect to the weights, and `jit` compiles the whole. Training steps in JAX are

@@ -1,8 +1,8 @@
 """Training: all transformations in one loop
 
 This page trains a small network. Press **Run**: its units bend the plane until the border separates the two classes.
-Then choose the preset **zero initialisation** and press **Run** again: it stays
-as it is, and a sentence says why.
+Then choose the preset **zero initialisation** and press **Run**: the loss stays flat. The sentence under the controls
+says why.
 
 A network is a function of parameters and one input. `vmap` makes it a function of a batch, `grad` of the mean loss tells
 each parameter where to go, an optimizer makes steps of that, and `jit` compiles the step with the loop around it.

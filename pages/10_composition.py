@@ -1,8 +1,8 @@
 """Composition: stack any transformations
 
-Write a stack of transformations such as `jit(vmap(grad(f)))`, and run it. Press **Run**: f falls while its first
-argument goes against the stack's gradient. Then open **Levels**: each row shows what one transformation did to types,
-equations and cost.
+Write a stack of transformations such as `jit(vmap(grad(f)))`. Press **Run**: steps against its gradient, averaged
+over the batch, move the first argument of f, and f falls. Then open **Levels**: what each transformation did to
+types, equations and cost.
 
 References:
     Key concepts: https://docs.jax.dev/en/latest/key-concepts.html

@@ -1,8 +1,8 @@
-"""Compilation: the cache of jit, and compiling ahead of time
+"""Compilation: what jit does, and when it does it again
 
-Before a program runs, `jit` records a function's operations (trace), translates them (lower) and compiles. Press **Run**,
-then choose another batch size: **Programs of this run** gets another bar. Another learning rate adds none. Then press the
-buttons in **Cache**.
+`jit` records a function's operations (trace), translates them (lower) and compiles, once for each shape. Press
+**Run** and, while it runs, choose another batch size: **Programs of this run** gets a second bar. Another learning
+rate adds none.
 
 References:
     Just-in-time compilation: https://docs.jax.dev/en/latest/jit-compilation.html

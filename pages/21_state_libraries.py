@@ -1,8 +1,8 @@
 """Flax, Equinox, Haiku: where the state lives
 
-One network, trained five times alike: as a plain pytree, in both of Flax's ways, in Haiku, in Equinox. Press **Run**: the
-curves coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox's leaves the others. **Code** has a start
-with each.
+One network, trained five times alike: as a plain pytree, by Flax's two interfaces, by Haiku, by Equinox. Press
+**Run**: the curves coincide. Set the learning rate to 3, press **Reset** and **Run**: Equinox rounds differently, and
+its curve leaves the others.
 
 JAX transforms pure functions, but a network has weights, running means and random numbers that change. Each library has
 its own place for them: a pytree that you hand around, an object that changes, a dict beside a function.

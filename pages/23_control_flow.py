@@ -1,8 +1,8 @@
 """Control flow: cond, switch, while_loop, fori_loop, scan
 
-A recurrent network learns to predict the next number of a series, by a `scan` over time. Press **Run**. Then choose
-Python `for`: the loss goes on as before, but the program holds 32 copies of the loop's body. The line below the charts says what
-compiling took.
+A recurrent network predicts the next number of a series, by a `scan` over 32 of them. Press **Run**: orange comes to
+follow grey. Then choose Python `for`: the loss goes on, but the program holds the loop's body 32 times and compiles
+longer.
 
 Python's `if` and `for` run while JAX traces: a branch that depends on a number raises an error, and a loop is unrolled, with
 a copy of its body for each turn. `jax.lax` has branches and loops that are part of the program: they decide when it runs.

@@ -1,8 +1,8 @@
 """From pmap to sharding: one program, many devices
 
-This page trains one network in four ways: on one device, and on several by `pmap`, `shard_map` and `jit`. Press **Run**:
-the four losses lie on each other. Then choose another **Mesh** or split the **Parameters**: the picture shows which
-device holds which piece.
+This page trains one network in four ways: on the chosen device alone, and on a mesh of several by `pmap`, `shard_map`
+and `jit`. Press **Run**: the four losses coincide. Then choose another **Mesh** or split the **Parameters**: the
+picture shows who holds which piece.
 
 A mesh gives devices names in rows and columns, and a `PartitionSpec` says which axis of an array is split along which axis
 of the mesh. The step stays as it was written for one device. `pmap`, the old way, maps over one axis of an array, one index

@@ -1,7 +1,7 @@
 """Debugging: seeing inside, and the classic mistakes
 
-See values inside a compiled step, and find where a NaN begins. Press **Run**: every 10 steps a line appears below the
-charts. Then set the learning rate to 1, press **Reset** and **Run**. When the run has diverged, open **Find the NaN**.
+See values inside a compiled training step, and find where a NaN begins. Press **Run**: every 10 steps the step itself
+says its loss, below the charts. Then set the learning rate to 1, press **Reset** and **Run**. When it diverges, open **Find the NaN**.
 
 Python runs while JAX traces; the numbers come later, in a compiled program. So `print` shows tracers, nothing raises in the
 middle of a program, and a NaN travels on in silence. JAX has tools for each of these.

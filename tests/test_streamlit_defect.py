@@ -1,11 +1,16 @@
-"""Defects of Streamlit's that the app works around. When Streamlit mends the first, this says so by failing."""
+"""Defects of Streamlit's that the app works around. When Streamlit mends one that says "still", this fails."""
 
+import threading
 from importlib.metadata import version
 
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.forward_msg_cache import populate_hash_if_needed
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.runtime.state import SessionState
+from streamlit.runtime.state.safe_session_state import SafeSessionState
+
+from lib.ui import session_lock
 
 TICKING = "the fragment that ticks"
 
@@ -70,3 +75,45 @@ def test_nothing_is_sent_by_its_name_alone_which_a_browser_may_have_forgotten() 
     message = delta(0, 0, text="x" * 10**6)
     populate_hash_if_needed(message)
     assert message.hash and not message.metadata.cacheable
+
+
+def lock_of(state: SafeSessionState) -> object:
+    return vars(state)["_lock"]
+
+
+def test_two_script_runs_of_one_session_still_have_a_lock_each() -> None:
+    state, first = SessionState(), SafeSessionState.__init__
+    while hasattr(first, "__closure__") and first.__closure__:  # Streamlit's own, below ours
+        first = next(cell.cell_contents for cell in first.__closure__ if callable(cell.cell_contents))
+    one, other = SafeSessionState.__new__(SafeSessionState), SafeSessionState.__new__(SafeSessionState)
+    for each in (one, other):
+        first(each, state, lambda: None)
+    assert lock_of(one) is not lock_of(other), "lib/ui/session_lock.py can go"
+
+
+def test_all_who_work_on_a_sessions_state_have_one_lock() -> None:
+    session_lock.share()
+    state = SessionState()
+    one, other = (SafeSessionState(state, lambda: None) for _ in range(2))
+    assert lock_of(one) is lock_of(other)
+    assert lock_of(one) is not lock_of(SafeSessionState(SessionState(), lambda: None))
+    wrong = []
+
+    def write() -> None:
+        for number in range(3000):
+            one[f"key {number % 700}"] = number
+            if number % 700 == 699:
+                for key in range(700):
+                    del one[f"key {key}"]
+
+    def read() -> None:
+        try:
+            while writer.is_alive():
+                assert len(other.filtered_state) <= 700
+        except RuntimeError as error:  # a dictionary changed size during iteration
+            wrong.append(error)
+
+    writer, reader = threading.Thread(target=write), threading.Thread(target=read)
+    writer.start(), reader.start()
+    writer.join(), reader.join()
+    assert not wrong

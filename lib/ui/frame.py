@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from lib.ui import room_view, stage, style, waiting
+from lib.ui import room_view, session_lock, stage, style, waiting
 from lib.ui.controls import Controls
 from lib.ui.panels import compile_log_panel
 from lib.ui.settings import PAGE
@@ -30,6 +30,7 @@ ICON = (
 )
 """Drawn here: Streamlit's own icons for browser tabs come from another server, which a laptop may not reach."""
 
+session_lock.share()
 _controls: ContextVar[Controls] = ContextVar("controls")
 
 

@@ -131,7 +131,7 @@ def live(
         records = compared.records if compared is not None else []
         times = charts.step_times(charted, lines_of(records), width=0.5 if on_stage else 1.0)
         return frames.LiveFrame(
-            _numbers(snapshot, extra_stats),
+            _numbers(charted, extra_stats),
             [*draw(charted), times],
             [*_worth(compared), *_notes(snapshot)],
             {Status.READY: "Press Run", Status.COMPILING: "compiling …"}.get(snapshot.status, ""),

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.lessons.training.routine import Training
 from lib.live.recorder import Recorder
+from lib.live.run import Status
 from lib.routines import datasets
 from lib.routines.networks import Network
 from lib.routines.problem import train_steps
@@ -49,5 +50,5 @@ def finished_run() -> dict[str, Any]:
     return {
         "coordinates": curves.coordinates, "metrics": curves.metrics, "lows": curves.lows, "highs": curves.highs,
         "observed_coordinates": observed.coordinates, "observed": observed.metrics, "picture": recorder.picture,
-        "step": recorder.step, "step_ms": recorder.step_times(),
+        "status": Status.FINISHED, "latest": recorder.latest, "step": recorder.step, "step_ms": recorder.step_times(),
     }  # fmt: skip

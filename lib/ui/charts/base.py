@@ -121,7 +121,7 @@ def build(chart: Any, height: int, title: str, large: bool = False) -> Spec:
     font = LARGE if large else FONT
     return (
         chart.properties(height=height, title=title)
-        .configure_axis(**font, labelLimit=320)
+        .configure_axis(**font, labelLimit=320, labelFlush=False)  # a label stands at its tick
         .configure_legend(**font, orient="top", labelLimit=320, columns=4, padding=0, offset=4)
         .configure_title(fontSize=18 if large else 15, anchor="start")
         .to_dict()
