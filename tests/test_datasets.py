@@ -3,6 +3,7 @@
 import string
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,7 @@ NUMBERS = [(i, i * i % 7, 3 * i + 0.5) for i in range(40)]
     [
         csv(NUMBERS),
         csv(NUMBERS, end="\r\n"),
+        csv(NUMBERS, end="\r"),
         b"\xef\xbb\xbf" + csv(NUMBERS),
         csv(NUMBERS) + b"\n\n\n",
         b"\n\n" + csv(NUMBERS),
@@ -188,6 +190,7 @@ NUMBERS = [(i, i * i % 7, 3 * i + 0.5) for i in range(40)]
     ids=[
         "plain",
         "CRLF",
+        "CR",
         "BOM",
         "blank lines",
         "blank first",
@@ -202,6 +205,25 @@ def test_files_of_several_kinds_give_the_same_table(content):
     table = read_csv(content)
     assert list(table.columns) == ["a", "b", "c"]
     np.testing.assert_allclose(table.to_numpy(float), NUMBERS)
+
+
+def test_a_name_is_one_line_whatever_it_is_in_the_file():
+    assert list(read_csv(csv(NUMBERS, header='"a\nb", a\t b  c ,c')).columns) == ["a b", "a b c", "c"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b",".join(b"c%d" % i for i in range(20_000)) + b"\n" + b"1," * 19_999 + b"1\n",
+        b"," * MAX_CSV_BYTES,
+        b"a,b\n" + b"1,2\n" * (MAX_CSV_BYTES // 4 - 1),
+    ],
+    ids=["twenty thousand columns", "5 MB of commas", "a million rows"],
+)
+def test_what_is_too_large_is_refused_at_once(content):
+    begun = time.thread_time()
+    assert "at most 200" in (said := sentence(read_csv, content)) or "1,000,000 cells" in said
+    assert time.thread_time() - begun < 2
 
 
 def test_names_need_not_be_english():
@@ -350,6 +372,8 @@ MALFORMED = {
     "one column": (b"a\n1\n2\n3\n4\n5\n", "one column"),
     "a row too long": (b"a,b,c\n" + ROWS.encode() + b"1,2,3,4\n", "fields"),
     "all rows too long": (b"a,b\n" + ROWS.encode(), "fields"),
+    "a field too long": (csv(NUMBERS) + b"\n1,2," + b"3" * 5000, "Line 42"),
+    "a name too long": (csv(NUMBERS, header=f"{'a' * 201},b,c"), "short names"),
     "open quote": (b'a,b\n"1,2\n3,4\n5,6\n7,8\n', ""),
     "names twice": (b"a,a,b\n" + ROWS.encode(), "'a' occurs twice"),
     "names twice but for blanks": (b"a ,a,b\n" + ROWS.encode(), "'a' occurs twice"),

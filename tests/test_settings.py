@@ -4,7 +4,8 @@ import re
 
 import pytest
 import streamlit as st
-from test_pages import FILES, open_page
+from streamlit.testing.v1 import AppTest
+from test_pages import FILES, TIMEOUT_S, open_page
 
 from lib.ui import controls, frame, settings
 from lib.ui.settings import SESSION, SETTINGS, ask
@@ -32,6 +33,74 @@ def test_a_fresh_page_shows_the_defaults_of_the_table(file) -> None:
         assert setting.page in ("", file.stem[3:] if file != FILES[0] else "home")
         if setting.default is not None:
             assert (value[0] if isinstance(value, list) else value) == setting.default
+
+
+def _one_of_each() -> None:
+    """A script that asks with each kind of widget."""
+    import streamlit as st
+
+    from lib.ui import settings
+
+    settings.begin()
+    st.session_state["taken"] = {
+        "batch_size": settings.ask("batch_size", "", [1, 2, 32]),
+        "learning_rate": settings.ask("learning_rate", "", [0.01, 0.03], format_func=lambda rate: f"{rate:g}"),
+        "seed": settings.ask("seed", "", 0, 9999),
+        "stop_at": settings.ask("stop_at", "", 0.0, 1.0),
+        "present": settings.ask("present", ""),
+        "reduction": settings.ask("reduction", "", ["mean", "sum"], required=True),
+        "lab_shared_x_y": settings.ask(
+            "lab_shared_{}", "", ["x", "y"], part="x_y", default=["y"], selection_mode="multi"
+        ),
+        "lab_text": settings.ask("lab_text", "", max_chars=300),
+    }
+    settings.tell()
+
+
+DEFAULTS = {
+    "batch_size": 32, "learning_rate": 0.03, "seed": 0, "stop_at": None, "present": False, "reduction": "mean",
+    "lab_shared_x_y": ["y"], "lab_text": SETTINGS["lab_text"].default,
+}  # fmt: skip
+MEANT = {
+    "batch_size": "2", "learning_rate": "0.01", "seed": "7", "stop_at": "0.5", "present": "true", "reduction": "sum",
+    "lab_shared_x_y": ["x", "y"], "lab_text": "<b>$x$</b>",
+}  # fmt: skip
+
+
+def _asked(address: dict) -> AppTest:
+    app = AppTest.from_function(_one_of_each, default_timeout=TIMEOUT_S)
+    for key, value in address.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception, app.exception[0].message
+    return app
+
+
+@pytest.mark.parametrize(
+    "garbage", ["inf", "-1e999", "nan", "-99", "x" * 1000, ["x = 1", "x = 2"], "日本語\u202e", "<script>", ""]
+)
+def test_what_the_address_says_and_no_widget_offers_gives_the_default_and_a_sentence(garbage) -> None:
+    of_texts = {"lab_text"} if isinstance(garbage, str) and len(garbage) < 300 else set()  # any short text is one
+    cleared = {"stop_at", "lab_shared_x_y"} if garbage == "" else set()
+    app = _asked(dict.fromkeys(DEFAULTS, garbage))
+    refused = DEFAULTS.keys() - of_texts - cleared
+    taken = app.session_state["taken"]
+    assert {key: taken[key] for key in refused} == {key: DEFAULTS[key] for key in refused}
+    (said,) = (toast.value for toast in app.toast)
+    assert set(re.findall("`(.*?)`", said)) == refused
+    assert not app.run().exception and not app.toast, "it is said once"
+
+
+def test_what_widgets_offer_is_taken_from_the_address_without_a_word() -> None:
+    app = _asked(MEANT)
+    taken = app.session_state["taken"]
+    assert taken == {
+        "batch_size": 2, "learning_rate": 0.01, "seed": 7, "stop_at": 0.5, "present": True, "reduction": "sum",
+        "lab_shared_x_y": ["x", "y"], "lab_text": "<b>$x$</b>",
+    }  # fmt: skip
+    assert not app.toast
+    defaults = {"batch_size": "32", "learning_rate": "0.03", "seed": "0", "present": "False", "reduction": "mean"}
+    assert not _asked(defaults).toast
 
 
 def test_another_page_s_setting_is_refused() -> None:

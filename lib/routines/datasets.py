@@ -19,6 +19,8 @@ import pandas as pd
 MAX_CSV_BYTES = 5 * 2**20
 MAX_CSV_CELLS = 1_000_000
 MAX_CSV_COLUMNS = 200
+MAX_CSV_FIELD = 200
+"""Characters of a number, a class or a column's name."""
 MAX_CLASSES = 20
 MAX_BATCH_SIZE = 4096
 PASSES = 8
@@ -236,6 +238,7 @@ def read_csv(content: bytes) -> pd.DataFrame:
         raise DataError("The file holds binary zeros, so it is no CSV; export the table as CSV text.")
     if not text.strip():
         raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     first_line = text.lstrip().splitlines()[0]
     separator = max(",;\t", key=first_line.count)
     _check_rows(text, separator)
@@ -246,23 +249,37 @@ def read_csv(content: bytes) -> pd.DataFrame:
         raise DataError(f"The table cannot be read ({reason}); give every row the same number of fields.") from None
     if table.shape[1] < 2:
         raise DataError("There is only one column; a target and at least one input are needed, separated by commas.")
-    if table.shape[1] > MAX_CSV_COLUMNS or table.size > MAX_CSV_CELLS:
-        raise DataError(
-            f"The table has {len(table)} rows and {table.shape[1]} columns; "
-            f"take at most {MAX_CSV_COLUMNS} columns and {MAX_CSV_CELLS:,} cells."
-        )
     if len(table) < 4:
         raise DataError(f"There are {len(table)} rows of data; at least 4 are needed for a train and a test part.")
-    table.columns = [str(name).strip() for name in table.columns]
+    table.columns = [_in_a_line(name) for name in table.columns]
     return table
 
 
+def _in_a_line(cell: Any) -> str:
+    """A cell as it stands in a sentence."""
+    return " ".join(str(cell).split())
+
+
 def _check_rows(text: str, separator: str) -> None:
-    """No row has more fields than there are names, and no name occurs twice: pandas would mend both in silence."""
+    """The table is no larger than can be trained on, before pandas takes seconds for it. No row has more fields than there
+    are names, and no name occurs twice: pandas would mend both in silence."""
     try:
         rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-        names = [name.strip() for name in next(row for row in rows if row)]
+        head = next(row for row in rows if row)
+        if len(head) > MAX_CSV_COLUMNS:
+            raise DataError(f"The table has {len(head):,} columns; take at most {MAX_CSV_COLUMNS}.")
+        names = [_in_a_line(name) for name in head]
+        if max(map(len, names)) > MAX_CSV_FIELD:
+            raise DataError(f"A column name is longer than {MAX_CSV_FIELD} characters; give the columns short names.")
+        cells = 0
         for row in rows:
+            cells += len(row)
+            if cells > MAX_CSV_CELLS:
+                raise DataError(f"The table has more than {MAX_CSV_CELLS:,} cells; take fewer rows or columns.")
+            if row and max(map(len, row)) > MAX_CSV_FIELD:
+                raise DataError(
+                    f"Line {rows.line_num} has a field of more than {MAX_CSV_FIELD} characters; write numbers or short names."
+                )
             if len(row) > len(names):
                 raise DataError(
                     f"Line {rows.line_num} has {len(row)} fields and the first has {len(names)}; "
@@ -345,7 +362,7 @@ def _finite(numbers: np.ndarray, raw: pd.Series, name: str) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
     if len(bad):
         cell = raw.iloc[bad[0]]
-        what = "is empty" if raw.isna().iloc[bad[0]] else f"holds '{str(cell)[:30]}', which is no finite number"
+        what = "is empty" if raw.isna().iloc[bad[0]] else f"holds '{_in_a_line(cell)[:30]}', which is no finite number"
         raise DataError(f"Row {bad[0] + 2}, column '{name}' {what}; give numbers, or leave the column out.")
     return numbers
 

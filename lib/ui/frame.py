@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from lib.ui import room_view, session_lock, stage, style, waiting
+from lib.ui import room_view, session_lock, settings, stage, style, waiting
 from lib.ui.controls import Controls
 from lib.ui.panels import compile_log_panel
 from lib.ui.settings import PAGE
@@ -73,6 +73,7 @@ def run() -> None:
     page = st.navigation(_pages(), expanded=True, position="hidden" if presenting else "sidebar")
     style.inject(page.url_path, presenting)
     waiting.begin()
+    settings.begin()
     token = PAGE.set(page.url_path or "home")
     try:
         # Here, not in the page: a widget's identity has the page in it that draws it, and these are all pages'.
@@ -82,6 +83,7 @@ def run() -> None:
     except PageEnd:
         pass  # the way to the other pages stands all the same
     finally:
+        settings.tell()
         PAGE.reset(token)
     if not presenting:
         with reflection.private() if reflection else nullcontext():  # who follows goes where the lecturer goes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
+from math import isinf
 from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 PAGE: ContextVar[str] = ContextVar("page", default="")
 """The name of the page that is running inside the frame: its path in the address, `home` for the first."""
@@ -127,6 +130,7 @@ SESSION: dict[str, Kept] = {
     "_guesses": Kept("", "what each question's control is set to, by its key"),
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
     "_prediction_{}": Kept("", "the last `Prediction` to each question that was checked, by its name"),
+    "_unbound": Kept("", "the keys whose value in the address no widget can take: they stay out of the address"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
@@ -151,11 +155,30 @@ SESSION: dict[str, Kept] = {
 }
 """By key, as `SETTINGS`."""
 
+MAX_CHARS = 300
+"""Of a value in the address, where its widget has no bound of its own."""
 DEFAULT_ARGUMENT = {"segmented_control": "default", "pills": "default", "selectbox": "index"}
 
 
+_refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
+
+
+def begin() -> None:
+    """Begins a run of the script."""
+    _refused.set([])
+
+
+def tell() -> None:
+    """Says which settings of the address were not taken."""
+    if names := _refused.get():
+        st.toast(
+            f"The address asks for what is not offered here, in `{'`, `'.join(names)}`: the default is taken. Choose on the page.",
+            icon=":material/link_off:", duration="long",
+        )  # fmt: skip
+
+
 def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None, **options: Any) -> Any:
-    """Asks for a setting, by its widget.
+    """Asks for a setting, by its widget. What the address says for it and is not offered gives the default.
 
     Args:
         key: of `SETTINGS`.
@@ -177,7 +200,43 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
         options[argument] = list(offered[0]).index(default) if argument == "index" else default
     elif setting.widget == "number_input":
         options["value"] = None
-    return getattr(st, setting.widget)(label, *offered, key=key.format(*parts), bind="query-params", **options)
+    name = key.format(*parts)
+    said = st.query_params.get_all(name)
+    unbound: set[str] = st.session_state.setdefault("_unbound", set())
+    if said and not _can_take(setting.widget, said, options):
+        unbound.add(name)
+        with suppress(StreamlitAPIException):  # it has been bound before: Streamlit itself takes it out
+            del st.query_params[name]
+    bind = {} if name in unbound else {"bind": "query-params"}
+    value = getattr(st, setting.widget)(label, *offered, key=name, **bind, **options)
+    # Streamlit takes out of the address what it cannot read, and what is the default.
+    if said and name not in st.query_params and not _same(said, value, options.get("format_func", str)):
+        refused = _refused.get()
+        if refused is not None:
+            refused.append(name)
+    return value
+
+
+def _can_take(widget: str, said: list[str], options: dict[str, Any]) -> bool:
+    """Whether a widget can be shown what the address says, sense or not: Streamlit fails at an infinite number, clears what
+    is required, and takes texts of any length and the last of several values."""
+    if (len(said) > 1 and options.get("selection_mode") != "multi") or (options.get("required") and not any(said)):
+        return False
+    if widget == "number_input":
+        with suppress(ValueError):
+            return not isinf(float(said[-1]))
+    return len(said[-1]) <= options.get("max_chars", MAX_CHARS)
+
+
+def _same(said: list[str], value: Any, written: Any) -> bool:
+    """Whether a value is what the address says."""
+    if isinstance(value, list):
+        return set(said) == {written(part) for part in value}
+    if value is None or isinstance(value, str | bool):
+        return said[-1].lower() == written("" if value is None else value).lower()
+    with suppress(ValueError):
+        return float(said[-1]) == value
+    return said[-1] == written(value)
 
 
 def visitor() -> object:

@@ -1,26 +1,44 @@
-"""What one visitor takes from the rest, by what he types.
+"""What one visitor takes from the rest, by what he types and what he opens.
 
-`python tests/benchmarks/visitors.py`: ten who have the heaviest texts computed that are allowed, beside twenty who watch
-their runs.
+`python tests/benchmarks/visitors.py [texts] [addresses] [files]`: ten who have the heaviest texts computed that are allowed,
+beside twenty who watch their runs; each setting of the address with what no widget offers; and files that are no tables.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+import re
 import sys
 import time
+import warnings
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from report import Figure, at_most, percentile, table
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sklearn.datasets
+from report import Figure, at_least, at_most, percentile, table
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from streamlit.testing.v1 import AppTest
 from tabs import open_tabs
 from websocket_tab import Tab
 
-from tests.harness import Server, busy_s, serve
+from lib.lessons.training.routine import Training
+from lib.routines.datasets import DataError, Dataset, from_table, read_csv
+from lib.routines.networks import Network, batched_forward
+from lib.routines.problem import TrainState, train_steps
+from lib.ui.frame import page_files
+from lib.ui.settings import SETTINGS
+from tests.harness import ROOT, Server, busy_s, serve
 
 WATCHERS, HEAVY = 20, 10
 ALONE_S, BESIDE_S, LOOK_S, RUN_S = 20.0, 60.0, 0.05, 4.0
@@ -140,7 +158,183 @@ def texts() -> list[Figure]:
         return figures
 
 
-PARTS = {"texts": texts}
+# Addresses.
+
+GARBAGE = [
+    "garbage", "nan", "inf", "-inf", "1e999", "1e300", "-1", "-99999999999999999999", "9" * 400, "0x10", "", " ", "\0", "true",
+    "None", "<script>alert(1)</script>", "$\\frac{1}{0}$ **b** `c`", "../../etc/passwd", "١٢", "日本語", "\u202eabc", "%00%ff",
+    "y" * 100_000, ["1", "2"],
+]  # fmt: skip
+KINDS = ("selectbox", "select_slider", "text_input", "number_input", "toggle", "button_group")
+
+
+def _open(file: Path, said: dict[str, Any]) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=300)
+    for key, value in said.items():
+        app.query_params[key] = value
+    return app.switch_page(f"pages/{file.name}").run()
+
+
+def _shown(app: AppTest) -> dict[str, Any]:
+    """What each setting of the address is on the page."""
+    family = re.compile("|".join(re.escape(key).replace(r"\{\}", r"[\w.-]+") for key in SETTINGS))
+    widgets = [widget for kind in KINDS for widget in app.get(kind)]
+    return {widget.key: widget.value for widget in widgets if widget.key and family.fullmatch(widget.key)}
+
+
+PER_PAGE = 19
+"""So many pieces of garbage, other ones for each page."""
+
+
+def addresses_with_garbage() -> list[Figure]:
+    """Each page with one piece of garbage in all its settings at once, under another panel each time."""
+    tried, wrong, silent = 0, [], []
+    for page, file in enumerate(page_files()):
+        panel_key = f"{file.stem[3:]}_panel"
+        plain = _open(file, {})
+        defaults: dict[str, dict[str, Any]] = {}
+        panels = next((group.options for group in plain.get("button_group") if group.key == panel_key), [""])
+        for turn in range(PER_PAGE):
+            garbage, panel = GARBAGE[(turn + page * PER_PAGE) % len(GARBAGE)], panels[turn % len(panels)]
+            kept = {panel_key: panel} if panel else {}
+            if panel not in defaults:
+                defaults[panel] = _shown(_open(file, kept))
+            said = {key: garbage for key in defaults[panel] if key != panel_key}
+            if isinstance(garbage, str) and len(garbage) > 50_000:  # Streamlit leaves longer addresses unread
+                said = dict(list(said.items())[-4:])
+            app = _open(file, kept | said)
+            tried += len(said)
+            wrong += [f"{file.stem}, {str(garbage)[:20]!r}: {error.message}" for error in app.exception]
+            silent += [f"{file.stem}, {str(garbage)[:20]!r}" for _ in range(len(said) > 4 and not app.toast)]
+    return [
+        at_least("settings of the address tried", tried, 2000),
+        Figure("exceptions on the page", f"{len(wrong)}" + (f": {wrong[0]}" if wrong else ""), "0", not wrong),
+        Figure(
+            "pages that say nothing of it", f"{len(silent)}" + (f": {silent[0]}" if silent else ""), "0", not silent
+        ),
+    ]
+
+
+# Files.
+
+FILES, FILE_S = 300, 2.0
+HEADS = [
+    "{0},{1},{2}", "\ufeff{0},{1},{2}", "{0};{1};{2}", "{0}\t{1}\t{2}", '"{0}","{1}","{2}"', "{0},{0},{2}", ",,", "{0}",
+    "{0},{1},{2}\n{0},{1},{2}", "=1+1,@SUM(A1),{2}", "<b>{0}</b>,$x_1$,`{2}`", "größe,長さ,{2}", '"a\nb","c,d",{2}', "",
+]  # fmt: skip
+CELLS = [
+    "1", "-2.5", "3e5", "0", "inf", "-Infinity", "nan", "NA", "", " ", "1e400", "1e-400", "1,5", "0x1F", "1_000", "１", "true", "cat",
+    "dog", '"x\ny"', '"1"', "'", '"', "=cmd|' /C calc'!A0", "<script>", "2024-01-01", "50%", "9" * 30, "9" * 5000, "\x00", "🐈",
+]  # fmt: skip
+LARGE = [
+    b"", b"," * 5 * 2**20, b"\n" * 5 * 2**20, b'"' * 5 * 2**20, b"," * 6 * 2**20, (b"," * 999 + b"\n") * 5000,
+    b",".join(b"c%d" % i for i in range(20_000)) + b"\n" + b"1," * 200_000, b"a,b\n" + b"1,2\n" * 1_300_000,
+    b"a,b\n" + b"".join(b"%d,%d\n" % (i % 7, i % 3) for i in range(490_000)), b"a,b\n" + b'"1\n",2\n' * 400_000,
+    b"a,b\n" + b"".join(b"%d,w%d\n" % (i, i) for i in range(300_000)), bytes(range(256)) * 20_000, b"a,b\n1,2\n",
+    b"a,b\n" + b"2024-01-01,1\n" * 300_000, (b"a" * 100_000 + b",b\n") * 50, b"a,b\n" + (b" " * 1000 + b"1,2\n") * 5000,
+]  # fmt: skip
+ENCODINGS = ["utf-8", "utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-32"]
+
+
+def _file(rng: random.Random) -> bytes:
+    """A table of one kind of cell a column, with a cell or two of any kind, under one of the heads."""
+    head = rng.choice(HEADS)
+    comma = next((sign for sign in ";\t" if sign in head), ",")
+    kinds = [rng.choice(["word", "any", *["{n}", "{f}"] * 4]) for _ in range(3)]
+
+    def cell(kind: str) -> str:
+        if kind == "any" or rng.random() < 0.001:
+            return rng.choice(CELLS)
+        return kind.format(n=rng.randint(0, 3), f=rng.gauss(0, 1)) if "{" in kind else kind
+
+    rows = [comma.join(map(cell, kinds)) for _ in range(rng.choice([0, 1, 4, 50, 50, 400]))]
+    text = rng.choice(["\n", "\n", "\r\n", "\r"]).join([head.format("x", "y", "z"), *rows])
+    return text.encode(rng.choice(ENCODINGS), errors="replace")
+
+
+def _trained(dataset: Dataset, steps: int, rate: float = 0.01) -> TrainState:
+    """A network as the page trains it, after so many steps."""
+    network = Network(dataset.features, dataset.outputs, 2, 8, "tanh")
+    problem = Training(network, dataset.classes, dataset.picture, "Adam", 32, dataset)
+    start = problem.init(jax.random.key(0), dataset.arrays)
+    return TRAIN(replace(problem, dataset=None), start, dataset.arrays, jnp.float32(rate), jnp.int32(steps))[0]
+
+
+TRAIN = jax.jit(train_steps, static_argnames="problem")
+
+
+def files() -> list[Figure]:
+    """Files that are no tables, and some that are: what comes of each, and how long it takes."""
+    rng = random.Random(0)
+    contents = LARGE + [_file(rng) for _ in range(FILES - len(LARGE))]
+    outcomes, wrong, slowest = Counter[str](), [], 0.0
+    for number, content in enumerate(contents):
+        begun = time.process_time()
+        try:
+            frame = read_csv(content)
+            dataset = from_table(frame, frame.columns[-1], 0)
+            outcome = "taken"
+        except DataError as error:
+            outcome = "refused"
+            if not re.fullmatch(r"[^\n]{15,300}\.", str(error)):
+                wrong.append(f"file {number}: {error}")
+        except Exception as error:
+            outcome = "escaped"
+            wrong.append(f"file {number}: {error!r}")
+        slowest = max(slowest, time.process_time() - begun)
+        outcomes[outcome] += 1
+        # Another number of rows is another program to compile: a few of them stand for all.
+        if outcome == "taken" and outcomes["taken"] % 8 == 1:
+            outcomes["trained"] += 1
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(_trained(dataset, 50).params)):
+                wrong.append(f"file {number}: the training does not stay finite")
+    return [
+        at_least("files tried", len(contents), 300),
+        Figure(
+            "taken; of these trained on; refused", f"{outcomes['taken']}; {outcomes['trained']}; {outcomes['refused']}"
+        ),
+        Figure("no sentence and no training", f"{len(wrong)}" + (f": {wrong[0]}" if wrong else ""), "0", not wrong),
+        at_most("processor time of the slowest", slowest, FILE_S, "s"),
+        *_real_tables(),
+    ]
+
+
+def _real_tables() -> list[Figure]:
+    """Tables that people have, written as CSV: the held-out part against scikit-learn's network on the same split."""
+    figures = []
+    for name in ("iris", "wine", "breast_cancer", "diabetes"):
+        bunch = getattr(sklearn.datasets, f"load_{name}")(as_frame=True)
+        told = bunch.frame
+        if name != "diabetes":
+            told["target"] = [bunch.target_names[number] for number in bunch.target]
+        dataset = from_table(read_csv(told.to_csv(index=False).encode()), "target", 0)
+        (inputs, targets), (test, truth) = dataset.train, dataset.test
+        epochs = 60
+        state = _trained(dataset, epochs * len(inputs) // 32)
+        preds = np.asarray(batched_forward(state.params, test, "tanh"))
+        kind = MLPClassifier if dataset.classes else MLPRegressor
+        rivals = []
+        for seed in range(5):
+            rival = kind(
+                hidden_layer_sizes=(8, 8), activation="tanh", batch_size=32, learning_rate_init=0.01, alpha=0.0, max_iter=epochs, tol=0.0,
+                n_iter_no_change=epochs, random_state=seed,
+            )  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                rivals.append(rival.fit(inputs, targets).predict(test))
+        if dataset.classes:
+            labels = preds.argmax(1) if dataset.classes > 2 else preds[:, 0] > 0
+            ours, theirs = np.mean(labels == truth), np.median([np.mean(rival == truth) for rival in rivals])
+            figures.append(at_least(f"{name}: accuracy, scikit-learn's being {theirs:.3f}", ours, theirs - 0.03))
+        else:
+            ours, theirs = np.mean((preds[:, 0] - truth) ** 2), np.median([np.mean((r - truth) ** 2) for r in rivals])
+            figures.append(
+                at_most(f"{name}: squared error, scikit-learn's being {theirs:.3f}", ours, 1.15 * theirs, "")
+            )
+    return figures
+
+
+PARTS = {"texts": texts, "addresses": addresses_with_garbage, "files": files}
 
 
 def run() -> list[Figure]:
