@@ -185,6 +185,7 @@ NUMBERS = [(i, i * i % 7, 3 * i + 0.5) for i in range(40)]
         csv(NUMBERS).replace(b",", b"\t"),
         csv(NUMBERS).replace(b",", b" , "),
         csv(NUMBERS, header='"a","b","c"'),
+        csv(NUMBERS, header='"a", "b", "c"').replace(b",", b";"),
         csv(NUMBERS, header=" a ,b , c"),
     ],
     ids=[
@@ -198,6 +199,7 @@ NUMBERS = [(i, i * i % 7, 3 * i + 0.5) for i in range(40)]
         "tabs",
         "spaces",
         "quotes",
+        "quotes and semicolons",
         "padded header",
     ],
 )
@@ -205,6 +207,11 @@ def test_files_of_several_kinds_give_the_same_table(content):
     table = read_csv(content)
     assert list(table.columns) == ["a", "b", "c"]
     np.testing.assert_allclose(table.to_numpy(float), NUMBERS)
+
+
+def test_what_separates_fields_is_not_counted_inside_quotes():
+    table = read_csv(b'"a; b; c",d\n' + b"1,2\n" * 5)
+    assert list(table.columns) == ["a; b; c", "d"]
 
 
 def test_a_name_is_one_line_whatever_it_is_in_the_file():

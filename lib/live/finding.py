@@ -10,6 +10,7 @@ import jax
 from lib.live.engine import default_engine
 from lib.live.measurement import default_measurements
 from lib.measure.questions import Found, Order, Question
+from lib.routines.mistakes import without_paths
 
 
 class Finding:
@@ -58,7 +59,7 @@ class Finding:
                 if result is not None:
                     self._found = self.question.found(result, self.settings)
             except Exception as error:  # whatever a routine may raise: a page says so in a sentence
-                self.error = str(error).strip().partition("\n")[0] or type(error).__name__
+                self.error = without_paths(str(error)).strip().partition("\n")[0] or type(error).__name__
         return self._found
 
     def _result(self) -> Any:

@@ -14,6 +14,7 @@ from lib.live.engine import Engine, default_engine
 from lib.live.run import LEASE_S
 from lib.live.worker import LocalWorker, place
 from lib.measure.timing import PAUSE, Record, Rows
+from lib.routines.mistakes import without_paths
 
 SLICE_S = 0.05
 """A slice ends where the measurement may first be interrupted after so long. A longer call is a slice by itself."""
@@ -170,7 +171,9 @@ class Measurements:
             error = RuntimeError("the server closes.") if future.cancelled() else future.exception()
             if error is not None or not future.result():
                 self._line.remove(measurement)
-                measurement.end("" if error is None else str(error).strip() or type(error).__name__, self._clock())
+                measurement.end(
+                    "" if error is None else without_paths(str(error)).strip() or type(error).__name__, self._clock()
+                )
                 if error is None:
                     self._kept[measurement.key] = measurement
                     self._kept.move_to_end(measurement.key)

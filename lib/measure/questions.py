@@ -240,5 +240,6 @@ def _said(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     # What a visitor has typed, a function that has a name, data.
-    named = (getattr(value, attribute, None) for attribute in ("text", "name", "digest"))
-    return str(next(filter(None, named), value)).partition("/")[0]
+    if named := getattr(value, "text", None) or getattr(value, "name", None):
+        return str(named)
+    return str(getattr(value, "digest", value)).partition("/")[0]

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -240,7 +241,7 @@ def read_csv(content: bytes) -> pd.DataFrame:
         raise DataError("The file is empty; give a first row of column names and then rows of numbers.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first_line = text.lstrip().splitlines()[0]
-    separator = max(",;\t", key=first_line.count)
+    separator = max(",;\t", key=re.sub(r'"[^"]*"', "", first_line).count)
     _check_rows(text, separator)
     try:
         table = pd.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, index_col=False)

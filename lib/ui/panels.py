@@ -21,7 +21,7 @@ from lib.routines.snippets import printed
 from lib.ui import stage, take_home, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import PAGE, ask, visitor
-from lib.ui.style import quantity, stats
+from lib.ui.style import literal, quantity, stats
 from lib.ui.terms import GLOSSARY
 
 
@@ -150,7 +150,7 @@ def measure(
     def show(state: tuple[int, int, str]) -> None:
         ahead = state[1]
         if taken.error:
-            st.error(f"The measurement has ended: {taken.error}")
+            st.error(f"The measurement has ended: {literal(taken.error)}")
         elif not taken.done:
             others = "1 measurement is" if ahead == 1 else f"{ahead} measurements are"
             now = f"{others} before yours" if ahead else "measuring, in turns with the runs"
@@ -188,7 +188,9 @@ def text_view(name: str, texts: dict[str, str]) -> None:
         wanted = ask("{}_search", "Search", part=name, max_chars=80, placeholder="a part of a line")
     lines = matching(texts[shown], wanted)
     total = len(texts[shown].splitlines())
-    st.caption(f"{len(lines):,} of {total:,} lines have “{wanted}” in them." if wanted else f"{total:,} lines.")
+    st.caption(
+        f"{len(lines):,} of {total:,} lines have “{literal(wanted)}” in them." if wanted else f"{total:,} lines."
+    )
     st.code("\n".join(lines), language=None, wrap_lines=True, height=440 if len(lines) > 18 else "content")
 
 

@@ -15,7 +15,7 @@ from lib.measure.questions import Answer, Choice, Found, Guess, Number, Order, Q
 from lib.ui import charts, room_view, waiting
 from lib.ui.controls import Controls
 from lib.ui.settings import PAGE, ask, visitor
-from lib.ui.style import TEST, TRAIN
+from lib.ui.style import TEST, TRAIN, literal
 
 RUN, GUESS = "the run", "your guess"
 
@@ -127,7 +127,7 @@ def _result(checked: Prediction, settings: Mapping[str, Any]) -> None:
     def show(state: Any) -> None:
         found = finding.look()
         if finding.error:
-            st.error(f"It could not be found out: {finding.error}")
+            st.error(f"It could not be found out: {literal(finding.error)}")
         elif found is None:
             st.caption(f"{'measuring, in turns with the runs' if finding.measured else 'computing'} … {state} s")
         else:
@@ -143,7 +143,7 @@ def _show(checked: Prediction, found: Found, settings: Mapping[str, Any]) -> Non
     said = "" if isinstance(answer, Order) else f"You said {guess}, it is **{truth}**: "
     icon = ":material/check:" if verdict.right else ":material/close:"
     (st.success if verdict.right else st.warning)(f"{said}{verdict.words}. {found.why}", icon=icon)
-    st.caption(_about(finding, settings))
+    st.caption(literal(_about(finding, settings)))
     if found.curve:
         charts.show(_curve(float(checked.guess), found, answer.unit))  # type: ignore
     if found.records:

@@ -7,6 +7,7 @@ brown and a grey added; they hold on a light and on a dark ground.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -199,6 +200,11 @@ def stats_html(numbers: Mapping[str, str]) -> str:
 def stats(numbers: Mapping[str, str]) -> None:
     """A row of named numbers, as one element."""
     st.html(stats_html(numbers))
+
+
+def literal(text: object) -> str:
+    """Markdown that shows a text as it is: what a visitor has typed or uploaded may have markup, formulas and links in it."""
+    return re.sub(r"([\\`*_{}\[\]<>~$:|^#&@]|(?<=www)\.)", r"\\\1", str(text), flags=re.IGNORECASE)
 
 
 def quantity(value: float | None, unit: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import streamlit as st
 
 from lib.routines.typed import MAX_LENGTH, TextError
 from lib.ui.settings import SETTINGS, ask
+from lib.ui.style import literal
 
 TYPED = "type your own"
 """The choice among functions that opens the input."""
@@ -48,5 +48,5 @@ def kept(key: str, make: Callable[[], T], first: Callable[[], T]) -> T:
 
 def refused(error: TextError) -> None:
     """What is wrong with a text, and where."""
-    st.error(re.sub(r"([\\`*_{}\[\]<>~$:|^#])", r"\\\1", str(error)), icon=":material/edit:")
+    st.error(literal(error), icon=":material/edit:")
     st.code(error.pointer(), language=None)

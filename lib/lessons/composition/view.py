@@ -33,7 +33,7 @@ from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
 from lib.ui.settings import ask
-from lib.ui.style import TRAIN, quantity
+from lib.ui.style import TRAIN, literal, quantity
 from lib.ui.typed_input import TYPED, kept, typed
 
 Traces = tuple[Traced, ...]
@@ -117,7 +117,7 @@ def _level_box(stack: Stack, place: int, level: Level) -> None:
                 max_chars=40,
             )
             if problem := st.session_state.get(f"problem_{key}"):
-                st.error(problem)
+                st.error(literal(problem))
         with st.container(horizontal=True, gap="xxsmall"):
             moves = [
                 ("arrow_back", "inwards", _swapped(stack, place - 1) if place else None),

@@ -17,6 +17,7 @@ from lib.ui import stage
 from lib.ui.charts import bands
 from lib.ui.controls import Controls, lend
 from lib.ui.settings import SETTINGS, ask
+from lib.ui.style import literal
 
 OWN = "your own CSV"
 EXAMPLES = ["all", "32", "64", "256"]
@@ -102,7 +103,7 @@ def _own_data(seed: int) -> datasets.Dataset | None:
             kept["dataset"] = datasets.from_table(table, target, seed, file.name)
             kept["asked"] = (target, seed)
     except datasets.DataError as error:
-        st.error(str(error))
+        st.error(literal(error))
         return None
     dataset: datasets.Dataset = kept["dataset"]
     kind = f"{dataset.classes} classes" if dataset.classes else "regression"
