@@ -39,6 +39,8 @@ html { font-size: clamp(14px, .95vw, 26px) !important; }
 .st-key-stage, .st-key-stage_run { gap: .5rem; }
 .st-key-stage [data-testid="stMarkdownContainer"] { margin: 0; } .st-key-stage p { line-height: 1.4; margin: 0; }
 :is(.st-key-stage_settings, .st-key-stage_below):not(:has(*)) { display: none; }
+/* What was waited for has left an empty place. */
+.st-key-stage_below > [data-testid="stLayoutWrapper"]:not(:has([data-testid="stElementContainer"] > :not(.stEmpty))) { display: none; }
 :is(.st-key-stage_bar, .st-key-stage_settings) { row-gap: .4rem; }
 .st-key-stage [data-testid="stWidgetLabel"] { min-height: 0; margin-bottom: .15rem; }
 .st-key-stage_shared { flex-wrap: nowrap; }
