@@ -3,6 +3,7 @@
 const PARTS = new WeakMap();
 const SPECS = new Map();
 const LONGEST_REST_MS = 1000;
+const LONGEST_WAIT_MS = 3200;  // until the next attempt to connect
 // A page whose policy forbids code out of texts has Vega's expressions interpreted, which takes twice as long a frame.
 const COMPILES = (() => {
   try {
@@ -260,6 +261,7 @@ class Live {
     socket.onmessage = ({ data }) => {
       if (this.socket !== socket) return;
       this.failures = 0;
+      this.came = true;
       if (typeof data === "string") {
         const { key, spec } = JSON.parse(data);
         SPECS.set(key, spec);
@@ -268,10 +270,11 @@ class Live {
     };
     socket.onclose = () => {
       if (this.socket !== socket || this.closed) return;
-      // A blip mends itself. Where no frame ever comes through, the app draws by itself instead.
+      // A cut mends itself, however long it lasts. Where no frame has ever come through, the app draws by itself instead.
       this.failures += 1;
-      if (this.failures >= 4) this.fail();
-      else setTimeout(() => this.socket === socket && !this.closed && this.connect(), 400 * 2 ** this.failures);
+      const wait_ms = Math.min(400 * 2 ** this.failures, LONGEST_WAIT_MS);
+      if (this.failures >= 4 && !this.came) this.fail();
+      else setTimeout(() => this.socket === socket && !this.closed && this.connect(), wait_ms);
     };
   }
   // A browser that is slow misses frames: it draws the newest, and has as long for what is pressed as drawing took.
