@@ -77,7 +77,13 @@ def fresh_starts(device: jax.Device) -> Rows:
     Yields:
         The phases of each start. That of "compile" also says whether the program was `found` in the cache.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    try:
+        cache = tempfile.TemporaryDirectory()
+    except OSError:
+        raise RuntimeError(
+            "the cache needs a temporary folder with room in it, and the server has none; start it with TMPDIR set to one."
+        ) from None
+    with cache as folder:
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": folder,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

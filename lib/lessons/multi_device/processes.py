@@ -12,13 +12,13 @@ import queue
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from lib.live.run import LEASE_S
 
@@ -30,6 +30,8 @@ PACE = 20
 START_S = 40.0
 SILENCE_S = 10.0
 TIME_LIMIT_S = 90.0
+ERROR_LINES = 100
+"""Lines of a process's errors that are kept. In memory: there may be no folder for a file, or no room in it."""
 PROGRESS = {"starting": "starting Python and JAX", "connected": "connected", "compiling": "compiling", "done": "done"}
 
 
@@ -163,7 +165,7 @@ class Job:
         )  # fmt: skip
 
     def _work(self) -> None:
-        errors: list[IO[str]] = []
+        errors: list[deque[str]] = []
         try:
             while self._line.ahead(self):
                 if ended := self._ended():
@@ -173,14 +175,14 @@ class Job:
             said: queue.Queue[tuple[int, str]] = queue.Queue()
             self._begun = time.monotonic()
             for process, command in enumerate(self._commands):
-                errors.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115  closed below
+                errors.append(deque(maxlen=ERROR_LINES))
                 started = subprocess.Popen(
-                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors[-1], text=True,
+                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                     env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)},
                 )  # fmt: skip
                 self._processes.append(started)
                 self._progress[process] = PROGRESS["starting"]
-                threading.Thread(target=_read, args=(started, process, said), daemon=True).start()
+                threading.Thread(target=_read, args=(started, process, said, errors[-1]), daemon=True).start()
             self._message = self._follow(said, errors)
         except OSError as error:
             self._message = f"The processes could not be started ({error.strerror}); press Start again in a while."
@@ -189,8 +191,6 @@ class Job:
                 ended_one.kill()  # also a stopped one; whatever has ended already is left as it is
             for ended_one in self._processes:
                 ended_one.wait()
-            for file in errors:
-                file.close()
             self._line.leave(self)
             self._over_at = time.monotonic()
 
@@ -203,7 +203,7 @@ class Job:
             return "Nobody looked any longer, so the processes were ended."
         return ""
 
-    def _follow(self, said: queue.Queue[tuple[int, str]], errors: list[IO[str]]) -> str:
+    def _follow(self, said: queue.Queue[tuple[int, str]], errors: list[deque[str]]) -> str:
         """Takes in what the processes say until all have ended; says what went wrong, if anything did."""
         start_s, silence_s, limit_s, _ = self._limits
         heard = time.monotonic()
@@ -249,11 +249,10 @@ class Job:
         behind = [process for process, count in enumerate(steps) if count < max(steps)]
         return f"Process {behind[0]} has not answered" if behind else "No process has reported a step"
 
-    def _death(self, process: int, errors: IO[str]) -> str:
+    def _death(self, process: int, errors: deque[str]) -> str:
         code = self._processes[process].wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        errors.seek(0)
-        last = next((line.strip() for line in reversed(errors.readlines()) if "Error" in line), "")
+        last = next((line.strip() for line in reversed(errors) if "Error" in line), "")
         why = f" ({last[:160]})" if last and code > 0 else ""
         return (
             f"Process {process} {how}{why}, and every step needs all of them, so the others were ended too; "
@@ -261,12 +260,15 @@ class Job:
         )
 
 
-def _read(process: subprocess.Popen, number: int, said: queue.Queue[tuple[int, str]]) -> None:
-    """Hands on each line, and an empty one when there will be no more."""
-    assert process.stdout is not None
-    with process.stdout:
+def _read(process: subprocess.Popen, number: int, said: queue.Queue[tuple[int, str]], errors: deque[str]) -> None:
+    """Hands on each line, and an empty one when there will be no more and the last errors are kept."""
+    assert process.stdout is not None and process.stderr is not None
+    keeping = threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True)
+    keeping.start()
+    with process.stdout, process.stderr:
         for text in process.stdout:
             said.put((number, text))
+        keeping.join()
     said.put((number, ""))
 
 
