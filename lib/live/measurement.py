@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any
 
+from lib.live import memory
 from lib.live.engine import Engine, default_engine
 from lib.live.run import LEASE_S
 from lib.live.worker import LocalWorker, place
@@ -123,6 +124,9 @@ class Measurements:
             if asked is None:
                 asked = Measurement(key, about, device, make, now)
                 asked.worker = place(device, self._local)[0]
+                if asked.worker is self._local and memory.short():
+                    asked.end(memory.SHORT, now)
+                    return asked
                 self._line.append(asked)
             asked.looks[visitor] = now
         self._go_on()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lib.live import memory
 from lib.live.engine import Engine
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Steps
@@ -434,6 +435,9 @@ class LiveRun:
         if self._suspect and worker is self._local:
             said = "Its worker was lost before it had computed a step, and no other is left. "
             self._fail(RuntimeError(f"{said}Press Reset, then Run: the app itself computes it."))
+            return
+        if worker is self._local and memory.short():
+            self._status, self._message, self._target = Status.PAUSED, memory.SHORT, 0
             return
         self._asked = 1
         self._status = Status.COMPILING
