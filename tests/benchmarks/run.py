@@ -29,6 +29,8 @@ BENCHMARKS = {
     "memory": ("memory", ()),
     "cold-crowd": ("crowd", ("cold",)),
     "waves": ("crowd", ("waves",)),
+    "faults": ("faults", ()),
+    "cloud": ("cloud", ()),
     "hostile": ("hostile", ()),
     "visitors": ("visitors", ()),
     "stacks": ("stacks", ()),

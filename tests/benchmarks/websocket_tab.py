@@ -13,6 +13,7 @@ import re
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from html import unescape
 
 import websockets
@@ -36,6 +37,7 @@ class Tab:
         ages_s: for each frame with a new step in it: seconds from that step until the frame was here.
         changed_at: when the newest step that the tab shows was computed, in seconds since the epoch.
         exceptions: the exceptions that the page showed.
+        frame: what the newest frame of the live run says, as JSON.
         stats: the live run's row of numbers, by name, as the page says them.
         widgets: the id of each widget that the page showed, by its label.
         labels: the labels of expanders that the page showed last.
@@ -56,6 +58,7 @@ class Tab:
         self.ages_s: list[float] = []
         self.changed_at = 0.0
         self.exceptions: list[str] = []
+        self.frame = ""
         self.stats: dict[str, str] = {}
         self.widgets: dict[str, str] = {}
         self.labels: list[str] = []
@@ -136,16 +139,18 @@ class Tab:
         """Takes the frames of a live run, as `live.js` does."""
         address = self._address.replace("_stcore/stream", f"live/{token}")
         async with websockets.connect(address, compression=None, max_size=None, ping_interval=None) as socket:
-            async for data in socket:
-                now, step = time.time(), self.step
-                assert isinstance(data, bytes)
-                (changed_at,) = struct.unpack_from("<d", data)
-                self.changed_at = changed_at
-                length = int.from_bytes(data[8:12], "little")
-                self._take_stats(json.loads(data[12 : 12 + length])["stats"])
-                if self.step != step:
-                    self.ages_s.append(now - changed_at)
-                self._changed.set()
+            with suppress(websockets.ConnectionClosed):
+                async for data in socket:
+                    now, step = time.time(), self.step
+                    assert isinstance(data, bytes)
+                    (changed_at,) = struct.unpack_from("<d", data)
+                    self.changed_at = changed_at
+                    length = int.from_bytes(data[8:12], "little")
+                    self.frame = data[12 : 12 + length].decode()
+                    self._take_stats(json.loads(self.frame)["stats"])
+                    if self.step != step:
+                        self.ages_s.append(now - changed_at)
+                    self._changed.set()
 
     def _take_stats(self, html: str) -> None:
         self.stats = {unescape(name): unescape(value) for name, value in _STAT.findall(html)}
