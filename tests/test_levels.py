@@ -269,6 +269,22 @@ def test_a_long_array_is_abbreviated() -> None:
     assert len(value_text(np.zeros(100_000))) < 60
 
 
+def test_programs_are_kept_by_their_number_and_by_their_size(monkeypatch) -> None:
+    (device,) = jax.device_put(np.float32(0)).devices()
+    monkeypatch.setattr(levels, "_programs", levels.OrderedDict())
+
+    def sizes() -> list[int]:
+        return [key[2] for key in levels._programs]
+
+    for size in (2, 3, 2, 4):
+        _, stages = levels._compiled(SQUARED, parse("vmap(f, in_axes=(None, 0, 0))"), size, device)
+        monkeypatch.setattr(levels, "MAX_PROGRAM_EQUATIONS", 2 * stages.equations)
+    assert sizes() == [2, 4], "the least recently used is dropped"
+    monkeypatch.setattr(levels, "MAX_PROGRAM_EQUATIONS", 1)
+    levels._compiled(SQUARED, parse("vmap(f, in_axes=(None, 0, 0))"), 4, device)
+    assert sizes() == [4], "one is kept, however large"
+
+
 def test_another_seed_compiles_nothing() -> None:
     stack = parse(PER_EXAMPLE)
     first = report_level(SQUARED, stack, 4, 100)

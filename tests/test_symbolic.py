@@ -85,6 +85,7 @@ def test_an_undefined_value_is_nan_and_a_huge_one_is_no_error():
         "*".join(["(x + y)**9"] * 20), "+".join(["sin(x)"] * 30), "sin(" * 23 + "x" + ")" * 23,
         "maximum(" * 9 + "x" + ", y*x)" * 9, "relu(" * 20 + "x*y" + ")" * 20, "hypot(x, " * 12 + "y" + ")" * 12,
         "abs(" * 20 + "x" + ")" * 20, "(999999999989*x)**(1/3)", "(x - x)**-1 * y", "1 / (x - x) + y",
+        "where(where(x**37 + 1 > x**27, x + 1, x**27) > where(x**29 > x + 1, x, 1), where(x + 1 > x**27, x + 1, x**27), 2)",
     ],
 )  # fmt: skip
 def test_no_text_makes_it_hang(text):

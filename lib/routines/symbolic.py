@@ -1,13 +1,16 @@
 """Formulas and derivatives by SymPy, of functions of numbers that a visitor has typed.
 
 SymPy's objects are built from the tree, never from text. Some of what SymPy offers takes for ever on a hostile input,
-so nothing is simplified, expanded or evaluated by it: constants are computed by NumPy, powers stay small, and values
-are taken in double precision. SymPy is imported at the first formula, since most visitors never need it.
+so nothing is simplified, expanded or evaluated by it: constants are computed by NumPy, powers stay small, values are
+taken in double precision, and whatever takes too many steps all the same is ended: SymPy solves the inequalities of a
+choice by itself. SymPy is imported at the first formula, since most visitors never need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,10 +21,43 @@ from lib.routines.expressions import NUMPY, Apply, Argument, Node, Number, Typed
 from lib.routines.typed import parse
 
 MAX_POWER, MAX_NODES, MAX_OPS, MAX_LATEX = 256, 60, 200, 900
+MAX_CALLS = 400_000
+"""Calls of Python functions that a formula may take, some half a second: counted, not timed, so that a formula is there on
+every machine or on none."""
 
 
 class _Unshown(Exception):
     """There is no formula for this, or none that fits on a page."""
+
+
+class _TooLong(BaseException):
+    """SymPy takes too long. Not an `Exception`: SymPy lets go of those in places."""
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Ends what takes more than `MAX_CALLS` calls in this thread."""
+    left = iter(range(MAX_CALLS))
+
+    def end(frame: Any) -> None:
+        if not _imports(frame):
+            raise _TooLong
+
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: end(frame) if event == "call" and next(left, None) is None else None)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def _imports(frame: Any) -> bool:
+    """Whether a module is being imported, which would be left half done."""
+    while frame is not None:
+        if frame.f_code.co_name == "_find_and_load":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @dataclass(frozen=True)
@@ -53,14 +89,15 @@ def _formula(function: TypedFunction, variable: str | None) -> Formula | None:
     import sympy
 
     try:
-        expression = _build(function)
-        if variable is not None:
-            expression = sympy.diff(expression, sympy.Symbol(variable, real=True))
-        known = all(_is_known(part) for part in sympy.preorder_traversal(expression))
-        if not known or expression.has(sympy.I, sympy.zoo, sympy.nan, sympy.oo) or expression.count_ops() > MAX_OPS:
-            return None
-        latex = sympy.latex(expression)
-    except (_Unshown, ArithmeticError, TypeError, ValueError, RecursionError, NotImplementedError):
+        with _bounded():
+            expression = _build(function)
+            if variable is not None:
+                expression = sympy.diff(expression, sympy.Symbol(variable, real=True))
+            known = all(_is_known(part) for part in sympy.preorder_traversal(expression))
+            if not known or expression.has(sympy.I, sympy.zoo, sympy.nan, sympy.oo) or expression.count_ops() > MAX_OPS:
+                return None
+            latex = sympy.latex(expression)
+    except (_TooLong, _Unshown, ArithmeticError, TypeError, ValueError, RecursionError, NotImplementedError):
         return None
     return Formula(latex, expression) if len(latex) <= MAX_LATEX else None
 

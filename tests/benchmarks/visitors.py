@@ -67,6 +67,7 @@ STACKED = [
 FORMULAS = [
     "((x + y + {0})**16 * (x - y)**16)**(1 / (1 + x**2)) * sin(x)**8 * exp(x * y)**8",
     "x**x**x**x**y**y + x**y**x**y**x + {0} * sin(cos(sin(cos(sin(cos(x * y))))))",
+    "where(where(x**37 + {0} > x**27, x + 1, x**27) > where(x**29 > x + 1, x, 1), where(x + 1 > x**27, x + 1, x**27), 2)",
 ]
 """Functions of numbers for /jit_grad, with formulas by SymPy."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +22,8 @@ MAX_EVALUATIONS = 4000
 NUMBERS_A_CALL = 1000
 """So many may be computed in an evaluation before it counts as several."""
 MAX_LINES = 250
-MAX_PROGRAMS = 64
+MAX_PROGRAMS, MAX_PROGRAM_EQUATIONS = 64, 4000
+"""So many programs are kept, and of so many equations together: one of a thousand takes 20 MB."""
 MAX_KEPT = 4096
 """Numbers of a value that are kept for comparison with another stack's."""
 
@@ -161,13 +164,26 @@ def level_arguments(function: ExampleFunction, stack: Stack, batch_size: int, se
     return transforms.draw(signature.names, signature.inputs, seed, function.positive)
 
 
-@lru_cache(maxsize=MAX_PROGRAMS)
+_programs: OrderedDict[Any, tuple[Any, Stages]] = OrderedDict()
+"""The least recently used first."""
+
+
 def _compiled(function: ExampleFunction, stack: Stack, batch_size: int, device: jax.Device) -> tuple[Any, Stages]:
     """A stack jitted, and what it compiles to: the same for every seed, which changes the numbers alone."""
-    signature = level_signature(function, stack, batch_size)
-    jitted = fresh(transforms.apply(function.fun, stack))
-    stages = stages_of(jitted, *placed(transforms.shapes_of(signature.inputs), device))
-    return jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+    key = (function, stack, batch_size, device)
+    found = _programs.pop(key, None)
+    if found is None:
+        signature = level_signature(function, stack, batch_size)
+        jitted = fresh(transforms.apply(function.fun, stack))
+        stages = stages_of(jitted, *placed(transforms.shapes_of(signature.inputs), device))
+        found = jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
+    _programs[key] = found
+    while len(_programs) > MAX_PROGRAMS or (
+        len(_programs) > 1 and sum(stages.equations for _, stages in list(_programs.values())) > MAX_PROGRAM_EQUATIONS
+    ):
+        with suppress(KeyError):
+            _programs.popitem(last=False)
+    return found
 
 
 def report_level(function: ExampleFunction, stack: Stack, batch_size: int, seed: int) -> LevelReport:

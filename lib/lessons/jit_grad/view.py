@@ -294,7 +294,9 @@ def _draw_formulas(name: Name) -> None:
         if latex is not None:
             st.latex(f"{head} = {latex}")
     if None in found:
-        st.caption("Where no formula is shown there is none that fits on the page. `grad` needs none.")
+        st.caption(
+            "Where no formula is shown there is none, or it takes too long or too much room: write f shorter. `grad` needs none."
+        )
 
 
 def _draw_derivatives(function: ScalarFunction, report: dict[str, Any]) -> None:
