@@ -166,6 +166,7 @@ GARBAGE = [
     "None", "<script>alert(1)</script>", "$\\frac{1}{0}$ **b** `c`", "../../etc/passwd", "١٢", "日本語", "\u202eabc", "%00%ff",
     "y" * 100_000, ["1", "2"],
 ]  # fmt: skip
+TOLD = ("markdown", "caption", "info", "error", "warning", "toast", "code", "html")
 KINDS = ("selectbox", "select_slider", "text_input", "number_input", "toggle", "button_group")
 
 
@@ -187,9 +188,29 @@ PER_PAGE = 19
 """So many pieces of garbage, other ones for each page."""
 
 
+SERVED = 24
+"""So many addresses are opened on a server as well."""
+
+
+async def _serve_garbage(server: Server) -> list[str]:
+    """What pages show of exceptions where every setting in the address has the same garbage."""
+    wrong = []
+    for number in range(SERVED):
+        garbage, page = GARBAGE[number % len(GARBAGE)], page_files()[number % len(page_files())].stem[3:]
+        keys = [
+            key.format(page) for key, setting in SETTINGS.items() if setting.page in ("", page) and key.count("{}") < 2
+        ]
+        if isinstance(garbage, str) and len(garbage) > 50_000:
+            keys = keys[:1]
+        query = urlencode(dict.fromkeys(keys, garbage), doseq=True)
+        async with Tab(server.url, "" if page == "home" else page, query) as tab:
+            wrong += [f"{page}, {str(garbage)[:20]!r}: {text}" for text in tab.exceptions]
+    return wrong + ["the server's log has errors"] * server.errors()
+
+
 def addresses_with_garbage() -> list[Figure]:
     """Each page with one piece of garbage in all its settings at once, under another panel each time."""
-    tried, wrong, silent = 0, [], []
+    tried, wrong, silent, leaked = 0, [], [], []
     for page, file in enumerate(page_files()):
         panel_key = f"{file.stem[3:]}_panel"
         plain = _open(file, {})
@@ -206,12 +227,25 @@ def addresses_with_garbage() -> list[Figure]:
             app = _open(file, kept | said)
             tried += len(said)
             wrong += [f"{file.stem}, {str(garbage)[:20]!r}: {error.message}" for error in app.exception]
+            told = [str(getattr(part, "value", "")) for kind in TOLD for part in app.get(kind)]
+            leaked += [f"{file.stem}, {panel}" for text in told if str(ROOT) in text or sys.prefix in text]
             silent += [f"{file.stem}, {str(garbage)[:20]!r}" for _ in range(len(said) > 4 and not app.toast)]
+    with serve() as server:
+        served = asyncio.run(_serve_garbage(server))
     return [
         at_least("settings of the address tried", tried, 2000),
         Figure("exceptions on the page", f"{len(wrong)}" + (f": {wrong[0]}" if wrong else ""), "0", not wrong),
         Figure(
+            f"exceptions and errors of a server, {SERVED} addresses",
+            f"{len(served)}" + (f": {served[0]}" if served else ""),
+            "0",
+            not served,
+        ),
+        Figure(
             "pages that say nothing of it", f"{len(silent)}" + (f": {silent[0]}" if silent else ""), "0", not silent
+        ),
+        Figure(
+            "texts with a path of the server", f"{len(leaked)}" + (f": {leaked[0]}" if leaked else ""), "0", not leaked
         ),
     ]
 
