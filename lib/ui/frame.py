@@ -38,10 +38,9 @@ class PageEnd(Exception):
     """A page has shown what is wrong with its input, and nothing more makes sense. `st.stop` would end the frame too."""
 
 
-@cache
-def page_files() -> tuple[Path, ...]:
-    """Every lesson there was when the server started, in teaching order."""
-    return tuple(sorted(PAGES.glob("[0-9][0-9]_*.py")))
+def page_files() -> list[Path]:
+    """Every lesson, in teaching order."""
+    return sorted(PAGES.glob("[0-9][0-9]_*.py"))
 
 
 @cache
