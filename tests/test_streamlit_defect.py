@@ -4,6 +4,7 @@ import threading
 from importlib.metadata import version
 
 import pytest
+from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.forward_msg_cache import populate_hash_if_needed
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
@@ -70,11 +71,12 @@ def test_a_ticks_rerun_still_takes_what_the_browser_has_not_had_yet_out_of_a_ful
         )
 
 
-def test_nothing_is_sent_by_its_name_alone_which_a_browser_may_have_forgotten() -> None:
+def test_a_browser_keeps_what_it_is_sent_by_name_for_longer_than_reruns_follow_each_other() -> None:
     """A rerun that a script asks for goes by what the browser had when it last asked for one itself."""
-    message = delta(0, 0, text="x" * 10**6)
+    message = delta(0, 0, text="x" * 10**5)
     populate_hash_if_needed(message)
-    assert message.hash and not message.metadata.cacheable
+    assert message.metadata.cacheable, "nothing is sent by name any more: the option can go"
+    assert config.get_option("global.maxCachedMessageAge") >= 1000
 
 
 def lock_of(state: SafeSessionState) -> object:
