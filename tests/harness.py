@@ -94,6 +94,20 @@ class Server:
         raise RuntimeError(f"The server does not answer after {timeout_s:g} s. It said:\n{self.log()}")
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    own = [int(child) for child in said.split()]
+    return own + [grandchild for child in own for grandchild in children(child)]
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    with suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def busy_s() -> float:
     """Processor time that all processes of this machine have used, in seconds; NaN where Linux does not say."""
     try:

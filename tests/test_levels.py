@@ -271,7 +271,7 @@ def test_a_long_array_is_abbreviated() -> None:
 
 def test_programs_are_kept_by_their_number_and_by_their_size(monkeypatch) -> None:
     (device,) = jax.device_put(np.float32(0)).devices()
-    monkeypatch.setattr(levels, "_programs", levels.OrderedDict())
+    monkeypatch.setattr(levels, "_programs", {})
 
     def sizes() -> list[int]:
         return [key[2] for key in levels._programs]

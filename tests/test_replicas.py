@@ -11,6 +11,7 @@ from followers import Follower, Lecturer, voted
 
 from lib.live.replicas import Replicas
 from lib.live.room import RoomError, Rooms, code_of
+from lib.ui import room_routes
 
 HERE, THERE, THIRD = "http://here:1", "http://there:1", "http://third:1"
 
@@ -52,6 +53,15 @@ def test_a_code_of_a_room_elsewhere_is_not_given_to_another(replicas, rooms, tol
     with pytest.raises(RoomError, match="Open a new room"):
         rooms.open()
     assert rooms.open(secret) == secret, "its own lecturer has come to this replica"
+
+
+def test_a_vote_at_a_replica_that_has_just_gone_is_answered_in_a_sentence(monkeypatch):
+    async def stream():
+        yield json.dumps({"code": "BCDF", "voter": "voter 1", "ballot": 1, "round": 1, "choice": 0}).encode()
+
+    monkeypatch.setattr(room_routes, "_owner", lambda code: f"http://127.0.0.1:{harness.free_port()}")
+    answer = asyncio.run(room_routes._vote(SimpleNamespace(stream=stream)))
+    assert answer.status_code == 409 and json.loads(answer.body) == {"error": "The lecture is over."}
 
 
 def test_who_is_at_another_replica_follows_and_votes_like_everybody():

@@ -304,7 +304,7 @@ def test_the_overhead_is_that_of_the_pair_timed_alone_and_nothing_if_its_samples
 
 
 def test_all_calls_that_are_timed_take_the_same_step():
-    calls = costs.calls((PLAIN, "Flax NNX", "Equinox"), DEVICE, 16, 0)
+    calls = costs.calls((PLAIN, "Flax NNX", "Equinox"), DEVICE, *costs.arguments(DEVICE, 16, 0))
     losses = [float(call()) for call in calls.values()]
     assert len(losses) == 6
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)

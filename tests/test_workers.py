@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from harness import alive
 from support import eventually
 
 from lib.lessons.multi_device.many_devices import single_losses
@@ -29,13 +29,6 @@ print(json.dumps({"event": "done"}), flush=True)
 def talks(*args: object) -> list[str]:
     """A process that reports so many steps and then, perhaps, says nothing for a while."""
     return [sys.executable, "-c", TALKS, *map(str, args)]
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    with suppress(OSError), open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 @pytest.fixture

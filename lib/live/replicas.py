@@ -6,7 +6,6 @@ Nothing here is used unless there is a scheduler. The others reach a replica at 
 from __future__ import annotations
 
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
 from lib.live.cluster import Cluster, default_cluster
@@ -58,7 +57,7 @@ def default_replicas() -> Replicas | None:
     return _default
 
 
-def _host(scheduler: Any) -> str:
+def _host(scheduler: str) -> str:
     """The address of this machine in the network of the scheduler. No packet is sent for it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -29,12 +30,12 @@ async def until_one_ends(*parts: Any) -> None:
                 await task
 
 
-async def pipe(socket: Any, url: str, *subprotocols: Any, until: Any = None) -> bool:
+async def pipe(socket: Any, url: str, *subprotocols: Any, until: Callable[[], Any] | None = None) -> bool:
     """Passes on what another replica says to a browser, until one of them ends.
 
     Args:
         url: of the other replica's websocket, `http:` in front.
-        until: a coroutine at whose end it ends as well. Without one the other way is passed on too.
+        until: waits for what ends it as well. Without it the other way is passed on too.
 
     Returns:
         Whether there was anything.
@@ -59,7 +60,7 @@ async def pipe(socket: Any, url: str, *subprotocols: Any, until: Any = None) -> 
             url.replace("http", "ws", 1), subprotocols=subprotocols or None, compression=None, max_size=None,
             open_timeout=OPEN_S, proxy=None,
         ) as there:  # fmt: skip
-            await until_one_ends(back(there) if until is None else until, forth(there))
+            await until_one_ends(back(there) if until is None else until(), forth(there))
     return said
 
 
@@ -73,7 +74,11 @@ async def live(socket: Any, token: str) -> bool:
 
 
 async def post(url: str, body: bytes) -> tuple[int, bytes]:
-    """The status and the body of another replica's answer."""
+    """The status and the body of another replica's answer.
+
+    Raises:
+        OSError: it does not answer.
+    """
 
     def ask() -> tuple[int, bytes]:
         try:

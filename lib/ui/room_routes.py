@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -147,7 +147,9 @@ class _Follower:
                     end()
                     end, room, self._begun = _nothing, None, False
                     path, own = "lecture/_stcore/stream", f"{SESSION}{self._code}"
-                    await pipe(self._socket, f"{elsewhere}/{path}", "streamlit", own, until=self._moved(elsewhere))
+                    await pipe(
+                        self._socket, f"{elsewhere}/{path}", "streamlit", own, until=partial(self._moved, elsewhere)
+                    )
                     self._news.set()
                     await asyncio.sleep(PERIOD_S)
                     continue
@@ -234,13 +236,13 @@ async def _vote(request: Any) -> Any:
         numbers = [int(said[name]) for name in ("ballot", "round", "choice")]
     except (ValueError, KeyError, TypeError, RecursionError):
         return JSONResponse({"error": "This is no vote."}, 400)
-    elsewhere = _owner(code)
-    if elsewhere is not None:
-        status, answer = await post(f"{elsewhere}/lecture/vote", body)
-        return Response(answer, status, media_type="application/json")
-    room = default_rooms().get(code)
+    elsewhere, room = _owner(code), default_rooms().get(code)
     try:
-        if room is None:
+        if elsewhere is not None:
+            with suppress(OSError):  # it has just gone, and the lecture with it
+                status, answer = await post(f"{elsewhere}/lecture/vote", body)
+                return Response(answer, status, media_type="application/json")
+        if elsewhere is not None or room is None:
             raise RoomError("The lecture is over.")
         room.vote(voter, *numbers)
     except RoomError as error:

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from load import Load
 from report import Figure, at_least, at_most, percentile
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websocket_tab import Tab
 
 from tests.followers import Follower, Lecturer
-from tests.harness import Server, busy_s, serve
+from tests.harness import Server, serve
 
 OPTIONS = ("--client.showErrorDetails=false", "--runner.fastReruns=true")
 MEMORY_MB = 1000
@@ -135,10 +136,9 @@ async def teach(server: Server) -> list[Figure]:
 
         for one in followers:
             one.ages_s.clear()
-        all_s, client_s, server_s = busy_s(), time.process_time(), server.cpu_s()
+        load = Load(server)
         await asyncio.sleep(MEASURED_S)
-        client_s, server_s = time.process_time() - client_s, server.cpu_s() - server_s
-        others_s = busy_s() - all_s - client_s - server_s
+        load.stop()
         frames = [len(one.ages_s) / MEASURED_S for one in followers]
         ages_s = [age for one in followers for age in one.ages_s]
 
@@ -171,9 +171,7 @@ async def teach(server: Server) -> list[Figure]:
         *figures,
         Figure("followers with frames after that", f"{follow} of {CLASS}", "all", follow == CLASS),
         Figure("the server lives; errors in its log", f"{server.alive()}; {errors}", "True; 0", server.alive() and not errors),
-        Figure("processors busy with the server", f"{server_s / MEASURED_S:.2f} of 0.5"),
-        Figure("processors busy with these clients", f"{client_s / MEASURED_S:.2f}"),
-        Figure("processors busy with other work of this machine", f"{others_s / MEASURED_S:.2f}"),
+        *load.figures(cores=0.5),
     ]  # fmt: skip
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from load import Load
 from memory import SESSION_S, settled_mb
 from report import Figure, at_most, percentile
 from websocket_tab import Tab
 
-from tests.harness import PAGES, Server, busy_s, serve
+from tests.harness import PAGES, Server, children, serve
 
 VISITORS = 50
 WITHIN_S = 1.0
@@ -69,12 +68,10 @@ async def cold(server: Server) -> list[Figure]:
         await asyncio.sleep(WITHIN_S * number / VISITORS)
         return await come(server.url, PAGES[number % len(PAGES)], "", stack)
 
-    all_s, client_s, server_s, begun = busy_s(), time.process_time(), server.cpu_s(), time.perf_counter()
+    load = Load(server)
     async with AsyncExitStack() as stack:
         came = await asyncio.gather(*(one(number) for number in range(VISITORS)))
-        elapsed_s = time.perf_counter() - begun
-        client_s, server_s = time.process_time() - client_s, server.cpu_s() - server_s
-        others_s = busy_s() - all_s - client_s - server_s
+        load.stop()
         opened = [tab for tab in came if isinstance(tab, Tab)]
         await asyncio.gather(*map(run_of, opened))
         wrong = [
@@ -89,14 +86,12 @@ async def cold(server: Server) -> list[Figure]:
     return [
         at_most(f"{VISITORS} within {WITHIN_S:g} s: the last page complete", max(open_s), LIMIT_S, "s"),
         Figure("the same, median", f"{percentile(open_s, 50):.1f} s"),
-        at_most("processor time of the server until then", server_s, CORES * LIMIT_S, "s"),
+        at_most("processor time of the server until then", load.server_s, CORES * LIMIT_S, "s"),
         Figure("pages that came", f"{len(opened)} of {VISITORS}", "all", len(opened) == VISITORS),
         Figure("their runs that took no step when Run was pressed", f"{stand}", "0", not stand),
         Figure("wrong then, or at a visit to each page later", "; ".join(wrong) or "nothing", "nothing", not wrong),
         Figure("errors in the server's log", f"{errors}", "0", not errors),
-        Figure("processors busy with the server", f"{server_s / elapsed_s:.2f} of {os.cpu_count()}"),
-        Figure("processors busy with these clients", f"{client_s / elapsed_s:.2f}"),
-        Figure("processors busy with other work of this machine", f"{others_s / elapsed_s:.2f}"),
+        *load.figures(),
     ]  # fmt: skip
 
 
@@ -113,9 +108,8 @@ async def held(server: Server) -> Held:
     """When those who left are gone."""
     memory_mb = await settled_mb(server)
     proc = Path(f"/proc/{server.process.pid}")
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True)
-    count = len(children.stdout.split())
-    return Held(memory_mb, len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())), count)
+    files, threads = (len(list((proc / part).iterdir())) for part in ("fd", "task"))
+    return Held(memory_mb, files, threads, len(children(server.process.pid)))
 
 
 def query_of(path: str, number: int) -> str:

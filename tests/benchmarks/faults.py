@@ -31,6 +31,8 @@ from tests.harness import (
     ROOT,
     STANDS,
     Server,
+    alive,
+    children,
     chromium,
     free_port,
     open_page,
@@ -140,19 +142,6 @@ def connections() -> Iterator[Figure]:
                 f"connection cut for {cut_s:g} s", f"“{told}”; step {before}, {first} {took_s:.1f} s after the mend",
                 f"the run goes on within {WAKES_S:g} s", kept and took_s < WAKES_S,
             )  # fmt: skip
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    own = [int(child) for child in said.split()]
-    return own + [grandchild for child in own for grandchild in children(child)]
-
-
-def alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(said) and not said.startswith("Z")
 
 
 def asleep() -> Iterator[Figure]:

@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from load import Load
 from report import Figure, at_least, at_most, percentile
 
 from tests.followers import Follower, Lecturer
-from tests.harness import Server, busy_s, serve
+from tests.harness import Server, serve
 
 MEASURED_S = 20.0
 VOTED_S = 10.0
@@ -152,12 +153,11 @@ async def measure(server: Server, count: int) -> list[Figure]:
         joined_s = (await hear())["joined_s"]
         memory_mb = (server.memory_mb() - memory_mb) / count
         lecturer.ages_s.clear()
-        all_s, server_s, own_s = busy_s(), server.cpu_s(), time.process_time()
+        load = Load(server)
         tell(do="look")
         together = await cost()
         looked = await hear()
-        server_s, own_s = server.cpu_s() - server_s, time.process_time() - own_s
-        others_s = busy_s() - all_s - server_s - own_s - looked["client_s"]
+        load.stop(looked["client_s"])
         own_ages_s = list(lecturer.ages_s)
 
         async def until_all_have(content: str, page: bool, change: Any) -> list[float]:
@@ -199,9 +199,7 @@ async def measure(server: Server, count: int) -> list[Figure]:
         at_most("memory of a follower", memory_mb, 1, "MB"),
         Figure("the same, median", f"{percentile(pages_s, 50):.2f} s"),
         Figure("all have joined", f"after {joined_s:.1f} s, {AT_ONCE} at a time"),
-        Figure("processors busy with the server", f"{server_s / MEASURED_S:.2f} of {os.cpu_count()}"),
-        Figure("processors busy with the followers' process", f"{looked['client_s'] / MEASURED_S:.2f}"),
-        Figure("processors busy with other work of this machine", f"{others_s / MEASURED_S:.2f}"),
+        *load.figures(clients="the followers' process"),
     ]
 
 

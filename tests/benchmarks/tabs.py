@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import AsyncExitStack, suppress
 
+from load import Load
 from report import Figure, at_least, at_most, percentile
 from websocket_tab import Tab
 
-from tests.harness import Server, busy_s, serve
+from tests.harness import Server, serve
 
 QUERY = "training_pace=unlimited"
 MEASURED_S = 20.0
@@ -48,14 +48,13 @@ async def measure(server: Server, count: int) -> list[Figure]:
         started = sum(tab.step > 0 for tab in tabs)
         await asyncio.sleep(SETTLE_S)
 
-        all_s, client_s, server_s, begun = busy_s(), time.process_time(), server.cpu_s(), time.perf_counter()
+        load = Load(server)
         for tab in tabs:
             tab.ages_s.clear()
         before = [tab.step for tab in tabs]
         await asyncio.sleep(MEASURED_S)
-        elapsed_s = time.perf_counter() - begun
-        client_s, server_s = time.process_time() - client_s, server.cpu_s() - server_s
-        others_s = busy_s() - all_s - client_s - server_s
+        load.stop()
+        elapsed_s = load.elapsed_s
         ages_s = [age for tab in tabs for age in tab.ages_s]
         frames = [len(tab.ages_s) / elapsed_s for tab in tabs]
         rates = [(tab.step - start) / elapsed_s for tab, start in zip(tabs, before, strict=True)]
@@ -80,9 +79,7 @@ async def measure(server: Server, count: int) -> list[Figure]:
         Figure("a tab opens, median", f"{percentile(open_s, 50):.2f} s, {AT_ONCE} at a time"),
         Figure("all presses of Run answered", f"after {pressed_s:.1f} s"),
         Figure("tabs past the first step", f"{started} of {count} after {started_s:.1f} s", "all", started == count),
-        Figure("processors busy with the server", f"{server_s / elapsed_s:.2f} of {os.cpu_count()}"),
-        Figure("processors busy with these clients", f"{client_s / elapsed_s:.2f}"),
-        Figure("processors busy with other work of this machine", f"{others_s / elapsed_s:.2f}"),
+        *load.figures(),
     ]
 
 

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sklearn.datasets
+from load import Load
 from report import Figure, at_least, at_most, percentile, table
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from streamlit.testing.v1 import AppTest
@@ -38,7 +39,7 @@ from lib.routines.networks import Network, batched_forward
 from lib.routines.problem import TrainState, train_steps
 from lib.ui.frame import page_files
 from lib.ui.settings import SETTINGS
-from tests.harness import ROOT, Server, busy_s, serve
+from tests.harness import ROOT, Server, serve
 
 WATCHERS, HEAVY = 20, 10
 ALONE_S, BESIDE_S, LOOK_S, RUN_S = 20.0, 60.0, 0.05, 4.0
@@ -121,9 +122,10 @@ async def measure_texts(server: Server) -> list[Figure]:
         alone = await ages(tabs, ALONE_S)
         opened: list[float] = []
         heavy = [asyncio.create_task(take(server.url, number, opened)) for number in range(1, HEAVY + 1)]
-        used_s, memory_mb, all_s = server.cpu_s(), server.memory_mb(), busy_s()
+        load, memory_mb = Load(server), server.memory_mb()
         beside = await ages(tabs, BESIDE_S)
-        used_s, memory_mb, all_s = server.cpu_s() - used_s, server.memory_mb() - memory_mb, busy_s() - all_s
+        load.stop()
+        memory_mb = server.memory_mb() - memory_mb
         for task in heavy:
             task.cancel()
         ended = await asyncio.gather(*heavy, return_exceptions=True)
@@ -145,7 +147,7 @@ async def measure_texts(server: Server) -> list[Figure]:
         Figure("frames a second of the slowest: without, beside them", f"{alone[2]:.1f}; {beside[2]:.1f}"),
         Figure("heavy pages opened", f"{len(opened)}, median {percentile(opened, 50):.1f} s, longest {max(opened, default=0):.1f} s"),
         Figure("memory of the server more than before", f"{memory_mb:.0f} MB"),
-        Figure("processors busy: server; all", f"{used_s / BESIDE_S:.2f}; {all_s / BESIDE_S:.2f}"),
+        *load.figures(),
         Figure("exceptions", f"{len(wrong) + server.errors()}" + (f": {wrong[0]}" if wrong else ""), "0", not wrong and not server.errors()),
     ]  # fmt: skip
 

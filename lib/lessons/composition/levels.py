@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from contextlib import suppress
+import threading
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 
 from lib.lessons.composition import transforms
-from lib.lessons.composition.routine import ExampleFunction
+from lib.lessons.composition.routine import ExampleFunction, bounded_trace
 from lib.lessons.composition.transforms import Signature, Stack
 from lib.measure import jaxprs
 from lib.measure.stages import Stages, cut, fresh, placed, stages_of
@@ -82,10 +81,7 @@ def trace_levels(function: ExampleFunction, stack: Stack, batch_size: int) -> tu
         if length:
             names, inputs = transforms.inputs_after(prefix[-1], below, batch_size)
         try:
-            if transforms.numbers_in(inputs) > jaxprs.MAX_NUMBERS:
-                raise jaxprs.TooLarge("The arguments alone are too large for a shared machine: lower Batch size.")
-            closed = jaxprs.trace(transforms.apply(function.fun, prefix), transforms.shapes_of(inputs))
-            jaxprs.check_size(closed.jaxpr)
+            closed = bounded_trace(function, prefix, inputs)
             if length and (reason := transforms.without_derivative(prefix[-1], below)):
                 raise NoDerivative(reason)
         except REFUSALS as error:
@@ -164,25 +160,28 @@ def level_arguments(function: ExampleFunction, stack: Stack, batch_size: int, se
     return transforms.draw(signature.names, signature.inputs, seed, function.positive)
 
 
-_programs: OrderedDict[Any, tuple[Any, Stages]] = OrderedDict()
+_programs: dict[Any, tuple[Any, Stages]] = {}
 """The least recently used first."""
+_lock = threading.Lock()
 
 
 def _compiled(function: ExampleFunction, stack: Stack, batch_size: int, device: jax.Device) -> tuple[Any, Stages]:
     """A stack jitted, and what it compiles to: the same for every seed, which changes the numbers alone."""
     key = (function, stack, batch_size, device)
-    found = _programs.pop(key, None)
+    with _lock:
+        found = _programs.get(key)
     if found is None:
         signature = level_signature(function, stack, batch_size)
         jitted = fresh(transforms.apply(function.fun, stack))
         stages = stages_of(jitted, *placed(transforms.shapes_of(signature.inputs), device))
         found = jitted, stages._replace(jaxpr=cut(stages.jaxpr), stablehlo=cut(stages.stablehlo), hlo=cut(stages.hlo))
-    _programs[key] = found
-    while len(_programs) > MAX_PROGRAMS or (
-        len(_programs) > 1 and sum(stages.equations for _, stages in list(_programs.values())) > MAX_PROGRAM_EQUATIONS
-    ):
-        with suppress(KeyError):
-            _programs.popitem(last=False)
+    with _lock:
+        _programs.pop(key, None)
+        _programs[key] = found
+        while len(_programs) > MAX_PROGRAMS or (
+            len(_programs) > 1 and sum(stages.equations for _, stages in _programs.values()) > MAX_PROGRAM_EQUATIONS
+        ):
+            del _programs[next(iter(_programs))]
     return found
 
 

@@ -257,18 +257,27 @@ def gradient_of(function: ExampleFunction, stack: Stack, batch_size: int) -> Gra
     )  # fmt: skip
 
 
+def bounded_trace(function: ExampleFunction, stack: Stack, inputs: tuple[Any, ...]) -> Any:
+    """The jaxpr of a stack, if it is small enough for a machine that is shared.
+
+    Raises:
+        TooLarge: with a sentence for the page.
+    """
+    if transforms.numbers_in(inputs) > jaxprs.MAX_NUMBERS:
+        raise jaxprs.TooLarge("The arguments alone are too large for a shared machine: lower Batch size.")
+    closed = jaxprs.trace(transforms.apply(function.fun, stack), transforms.shapes_of(inputs))
+    jaxprs.check_size(closed.jaxpr)
+    return closed
+
+
 @lru_cache(maxsize=128)
 def _fits(function: ExampleFunction, stack: Stack, batch_size: int) -> bool:
-    """Whether a stack is small enough for a machine that is shared."""
+    """Whether a stack is small enough."""
     signature = function.signature()
+    for level in stack:
+        signature = transforms.after(level, signature, batch_size)
     try:
-        for level in stack:
-            signature = transforms.after(level, signature, batch_size)
-            if transforms.numbers_in(signature.inputs) > jaxprs.MAX_NUMBERS:
-                return False
-        jaxprs.check_size(
-            jaxprs.trace(transforms.apply(function.fun, stack), transforms.shapes_of(signature.inputs)).jaxpr
-        )
+        bounded_trace(function, stack, signature.inputs)
     except jaxprs.TooLarge:
         return False
     return True

@@ -20,7 +20,7 @@ STEPS = 50
 """Steps of a sample."""
 
 
-def _arguments(device: jax.Device, batch_size: int, seed: int) -> tuple[Any, Any, Any]:
+def arguments(device: jax.Device, batch_size: int, seed: int) -> tuple[Any, Any, Any]:
     """Plain parameters, a batch and a learning rate, on the device."""
     (inputs, targets), _ = draw(DATA, seed)
     rows = shuffled(len(inputs), digest_of(DATA, seed))[:batch_size]
@@ -34,9 +34,10 @@ def _pure_step(name: str) -> Callable[..., Any]:
     return lambda state, batch, learning_rate: step(name, state, batch, learning_rate)
 
 
-def calls(names: tuple[str, ...], device: jax.Device, batch_size: int, seed: int) -> dict[str, Callable[[], Any]]:
+def calls(
+    names: tuple[str, ...], device: jax.Device, params: Any, batch: Any, learning_rate: Any
+) -> dict[str, Callable[[], Any]]:
     """One step of each library, as calls without arguments: see `library_calls`."""
-    params, batch, learning_rate = _arguments(device, batch_size, seed)
     made: dict[str, Callable[[], Any]] = {}
     for calls_of_one in [library_calls(name, device, params, batch, learning_rate) for name in names]:
         made |= calls_of_one
@@ -101,10 +102,10 @@ def library_costs(device: jax.Device, names: tuple[str, ...], batch_size: int, s
         Records with the library as their label: trace, lower and compile, from nothing; then the steady state, whose
         `way` is "own" or "pure" (see `calls`). Last, both of the plain pytree once more, alone, for `overhead`.
     """
-    params, batch, learning_rate = _arguments(device, batch_size, seed)
+    params, batch, learning_rate = arguments(device, batch_size, seed)
     for rows in [_compilation(name, device, params, batch, learning_rate) for name in names]:
         yield from rows
-    made = calls(names, device, batch_size, seed)
+    made = calls(names, device, params, batch, learning_rate)
     timings = yield from step_times(made, budget_s=2.0)
     for key, timing in timings.items():
         name, _, way = key.rpartition(" ")

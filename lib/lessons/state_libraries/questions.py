@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lib.lessons.state_libraries.measure import calls, step_times
+from lib.lessons.state_libraries.measure import arguments, calls, step_times
 from lib.lessons.state_libraries.routine import PLAIN, Libraries
 from lib.measure.questions import Number, Order, Question, losses
 from lib.measure.timing import Rows, timed
@@ -19,7 +19,7 @@ def distances(batch_size: int, learning_rate: float, seed: int):
 
 def own_steps(device: jax.Device, batch_size: int, seed: int) -> Rows:
     """A step of each library in its own way, in turns."""
-    made = calls(WAYS, device, batch_size, seed)
+    made = calls(WAYS, device, *arguments(device, batch_size, seed))
     timings = yield from step_times({name: made[f"{name} own"] for name in WAYS}, budget_s=1.0)
     for name, timing in timings.items():
         yield timed(name, "steady", timing)

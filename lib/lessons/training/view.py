@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from lib.lessons.training import presets
@@ -97,7 +98,7 @@ def _own_data(seed: int) -> datasets.Dataset | None:
             kept.clear()
             kept["table"] = datasets.read_csv(file.getvalue())
             kept["file"] = file.file_id
-        table = kept["table"]
+        table: pd.DataFrame = kept["table"]
         target = st.selectbox("Target", list(table.columns), len(table.columns) - 1, key="csv_target")
         if kept.get("asked") != (target, seed):
             kept["dataset"] = datasets.from_table(table, target, seed, file.name)

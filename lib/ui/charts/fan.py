@@ -83,9 +83,8 @@ def fan(
     if curves and "each" in snapshot.metrics:
         each = snapshot.metrics["each"].T[:curves]
         data |= {f"c{i}": bands.within(values, limits, log) for i, values in enumerate(each)}
-    datasets = (
-        {} if reference is None else {"reference": {"reference": [reference][: len(loss)]}}
-    )  # by itself says nothing
+    # By itself it would say nothing.
+    datasets = {} if reference is None else {"reference": {"reference": [reference][: len(loss)]}}
     datasets |= marks.data(snapshot.events, snapshot.step, bands.unplaced(loss, log))
     spec = _spec(title, y_title, curves, log, reference is not None, height)
     now = {name: data[name][-1:] for name in ("x", "loss")}
