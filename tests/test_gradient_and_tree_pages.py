@@ -5,6 +5,8 @@ import time
 import pytest
 from test_pages import TIMEOUT_S, open_page, pick, press, settle, show
 
+from lib.lessons.pytrees import random_keys
+
 
 def shown(app) -> str:
     return "\n".join(str(element.value) for element in [*app.markdown, *app.caption, *app.warning, *app.code])
@@ -44,6 +46,20 @@ def test_the_tree_of_keys_grows_to_its_bound_and_starts_over():
     pick(app, "Key", "w")
     press(app, "Start over")
     assert "e, f = " not in shown(app) and "d = jax.random.fold_in(c, 7)" in shown(app)
+
+
+def test_keys_are_pressed_faster_than_the_page_is_drawn():
+    app = show(open_page("pytrees"), "pytrees", "Keys")
+    for key, label in (("a", "split"), ("d", "split"), ("d", "Start over")):
+        pick(app, "Key", key)
+        del app.session_state["_key_tree"]  # as Start over has left it a moment ago
+        press(app, label)
+        assert not app.exception and "d = jax.random.fold_in(c, 7)" in shown(app)
+
+
+def test_a_key_that_is_gone_has_no_children():
+    assert random_keys.grown(random_keys.FIRST_TREE, 4, "split", 0) == random_keys.FIRST_TREE
+    assert len(random_keys.grown(random_keys.FIRST_TREE, 3, "split", 0)) == 5
 
 
 def test_the_checker_refuses_one_way_on_the_page():

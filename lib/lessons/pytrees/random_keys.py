@@ -40,9 +40,9 @@ FIRST_TREE: Tree = (Node(0, "split", 0), Node(0, "split", 1), Node(2, "fold_in",
 
 
 def grown(tree: Tree, parent: int, how: str, number: int) -> Tree:
-    """The tree with the keys that `split` or `fold_in` gives; as it is if there is no room for them."""
+    """The tree with the keys that `split` or `fold_in` gives; as it is if there is no room for them, or no such parent."""
     new = tuple(Node(parent, how, i) for i in range(2)) if how == "split" else (Node(parent, how, number),)
-    return tree + new if 1 + len(tree) + len(new) <= MAX_KEYS else tree
+    return tree + new if parent <= len(tree) and 1 + len(tree) + len(new) <= MAX_KEYS else tree
 
 
 def program_of(tree: Tree, seed: int) -> str:

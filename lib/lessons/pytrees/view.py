@@ -170,7 +170,7 @@ def key_tree(controls: Controls) -> None:
             "split", key="key_split", on_click=_grow, args=(place[name], "split", 0), icon=":material/call_split:"
         )
         st.button("fold_in", key="key_fold_in", on_click=_grow, args=(place[name], "fold_in", int(number)), icon=":material/input:")  # fmt: skip
-        st.button("Start over", key="key_start", on_click=st.session_state.pop, args=("_key_tree",), icon=":material/replay:")  # fmt: skip
+        st.button("Start over", key="key_start", on_click=st.session_state.pop, args=("_key_tree", None), icon=":material/replay:")  # fmt: skip
     if random_keys.grown(tree, 0, "split", 0) == tree:
         st.caption(f"The tree is full, {random_keys.MAX_KEYS} keys at the most: Start over.")
     drawn, code = st.columns([1.5, 1], gap="large")
@@ -184,7 +184,8 @@ def key_tree(controls: Controls) -> None:
 
 
 def _grow(parent: int, how: str, number: int) -> None:
-    st.session_state["_key_tree"] = random_keys.grown(st.session_state["_key_tree"], parent, how, number)
+    tree = st.session_state.get("_key_tree", random_keys.FIRST_TREE)  # Start over may have been pressed just before
+    st.session_state["_key_tree"] = random_keys.grown(tree, parent, how, number)
 
 
 def _draw_keys(tree: Tree, report: dict[str, np.ndarray]) -> None:
