@@ -8,6 +8,7 @@ import pytest
 from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 from lib.live.devices import devices
+from lib.live.pace import Pace
 from lib.live.recorder import AXES
 from lib.live.run import LEASE_S, PICTURE_S, Spec, Status
 from lib.measure import compile_log
@@ -491,6 +492,34 @@ def test_a_paused_time_is_not_caught_up(run, executor, clock):
     run.run()
     now = clock.now
     assert pass_time(run, executor, clock, 5).step - at == pytest.approx(100 * (clock.now - now), abs=1)
+
+
+def lengths(pace, elapsed_s, load, chunks):
+    """The lengths of chunks that take `elapsed_s(i, count)` each."""
+    counts, step = [], 0
+    for i in range(chunks):
+        counts.append(pace.steps(0.0, step, load))
+        step += counts[-1]
+        pace.took(0.0, step, counts[-1], elapsed_s(i, counts[-1]), True)
+    return counts
+
+
+@pytest.mark.parametrize("load", [1, 30, 100])
+def test_a_chunk_fills_the_turn_that_everybody_has(load):
+    *_, last = lengths(Pace(), lambda i, count: 1e-4 + 1e-5 * count, load, 30)
+    turn_s = min(0.1, 0.12 / load)
+    assert 1e-4 + 1e-5 * last == pytest.approx(turn_s, rel=0.05)
+
+
+def test_who_is_held_up_time_and_again_has_chunks_of_the_same_length():
+    """Every other chunk of one of a hundred runs waits for Python's lock for twice as long as its turn is."""
+    counts = lengths(Pace(), lambda i, count: (i % 2) * 2.4e-3 + 1e-4 + 1e-5 * count, 100, 40)
+    assert min(counts[20:]) == max(counts) >= 100
+
+
+def test_a_step_that_became_dearer_is_so_known_after_a_few_chunks():
+    counts = lengths(Pace(), lambda i, count: (1e-5 if i < 20 else 1e-3) * count, 1, 40)
+    assert counts[19] == pytest.approx(10_000, rel=0.01) and counts[-1] == pytest.approx(100, abs=1)
 
 
 # Settings that change on the way.

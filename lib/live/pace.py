@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 CHUNK_S = (0.001, 0.1)
 """A chunk lasts about so long: the first with many runs on the processor, the second alone."""
-TURN_S = 0.15
+TURN_S = 0.12
 """All runs on a processor have had a turn within about so long."""
+MEMORY = 8
+"""A step takes as long as in the quickest of so many chunks: the others were held up, as by Python's lock."""
 RATE_WINDOW_S = 3.0
 
 
@@ -16,12 +19,13 @@ class Pace:
 
     Attributes:
         limit: steps a second, or None for as many as the processor gives.
-        step_s: seconds that a step takes, None before the first.
+        step_s: seconds that a step of the last chunk took, None before the first.
     """
 
     def __init__(self) -> None:
         self.limit: float | None = None
         self.step_s: float | None = None
+        self._steps_s: deque[float] = deque(maxlen=MEMORY)
         self._from = (0.0, 0)
         self._recent: deque[tuple[float, int]] = deque()
 
@@ -33,14 +37,14 @@ class Pace:
     def restart(self) -> None:
         """Forgets how long a step takes: the program is another one."""
         self.step_s = None
+        self._steps_s.clear()
         self._recent.clear()
 
     def took(self, now: float, step: int, count: int, elapsed_s: float, whole: bool) -> None:
         """Takes note of a chunk of `count` steps that ended at `step`; `whole` if it was not cut short."""
         if whole:
-            took = elapsed_s / count
-            # The first chunk is short and measures its own overhead: grow towards the right length.
-            self.step_s = took if self.step_s is None or count > 8 else max(took, self.step_s / 8)
+            self.step_s = elapsed_s / count
+            self._steps_s.append(self.step_s)
         self._recent.append((now, step))
         while self._recent[0][0] < now - RATE_WINDOW_S and len(self._recent) > 2:
             self._recent.popleft()
@@ -52,7 +56,7 @@ class Pace:
             load: turns being taken or waited for on the processor.
         """
         seconds = min(CHUNK_S[1], max(CHUNK_S[0], TURN_S / max(1, load)))
-        count = max(1, int(seconds / self.step_s)) if self.step_s else 1
+        count = math.ceil(seconds / min(self._steps_s)) if self._steps_s else 1
         if self.limit is None:
             return count
         since, at = self._from
