@@ -30,7 +30,7 @@ controls = frame.begin()
 
 with stage.settings():
     reduction = ask("reduction", "Reduction", ["mean", "sum"], required=True)
-    log = ask("regression_log", "Logarithmic loss")
+    log = ask("regression_log", "Log scale")
     if controls.batch_size > regression.EXAMPLES:
         st.caption(f"There are {regression.EXAMPLES:,} examples: larger batches are cut to them on this page.")
 batch_size, seed = min(controls.batch_size, regression.EXAMPLES), controls.seed

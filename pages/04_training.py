@@ -38,7 +38,7 @@ with stage.settings():
     task = view.choose_network(dataset, controls.batch_size)
 with stage.more():
     axis = ask("axis", "Loss against", AXES, required=True, format_func=drawn.AXIS_TITLES.__getitem__)
-    log = ask("training_log", "Logarithmic loss")
+    log = ask("training_log", "Log scale")
     stop_at = ask("stop_at", "Stop at step", 1, 100000000, placeholder="never", step=1000)
 with stage.below():
     view.expectation()

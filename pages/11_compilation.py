@@ -78,7 +78,7 @@ def cache() -> None:
     compiled.jit_cache(controls)
 
 
-def length() -> None:
+def loops() -> None:
     programs, chart = st.columns([1, 1.3], gap="large")
     with programs:
         panels.source(
@@ -105,7 +105,7 @@ def arguments() -> None:
         panels.answer(compiled.draw_donation, controls.device, compilation.donation_report, size)
 
 
-def keep() -> None:
+def export() -> None:
     exported, kept = st.columns(2, gap="large")
     with exported:
         st.markdown("**`jax.export`: a program as bytes**, for another process or another day, for every batch size.")
@@ -166,9 +166,9 @@ panels.follow(
         "Timings": timings,
         "Inside": inside,
         "Cache": cache,
-        "Length": length,
+        "Loops": loops,
         "Arguments": arguments,
-        "Keep": keep,
+        "Export": export,
         "Dispatch": dispatch,
         "Roofline": roofline,
         "Notice": NOTICE,

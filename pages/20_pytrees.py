@@ -1,8 +1,8 @@
 """Pytrees and keys: parameters and random numbers as values
 
 A network's parameters are a pytree: arrays, its leaves, held by lists and dicts. Press **Run**: one `jax.tree.map`
-updates every leaf, the squares change colour and the loss falls. With 4 hidden layers it is the same line. **Keys**
-has random numbers.
+updates every leaf, the squares change colour and the loss falls. With 4 hidden layers it is the same line. Random
+numbers are under **Keys**.
 
 Gradients and optimizer states are pytrees: arrays held by lists, dicts and registered classes. A function
 that takes them and returns new ones can be transformed. Random numbers work alike: a key goes in, and the same key

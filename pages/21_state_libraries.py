@@ -26,7 +26,7 @@ from lib.ui.settings import ask
 controls = frame.begin()
 
 with stage.settings():
-    log = ask("libraries_log", "Logarithmic loss")
+    log = ask("libraries_log", "Log scale")
 names = view.usable()
 
 live(

@@ -33,7 +33,7 @@ device, batch_size = controls.device, controls.batch_size
 
 with stage.settings():
     layout = view.choose_layout(device)
-    log = ask("sharding_log", "Logarithmic loss")
+    log = ask("sharding_log", "Log scale")
 task = many_devices.ManyDevices(batch_size, layout)
 advice = view.advice(task, device.platform)
 placed = sharding.JIT in task.ways

@@ -91,6 +91,13 @@ def test_what_the_address_says_and_no_widget_offers_gives_the_default_and_a_sent
     assert not app.run().exception and not app.toast, "it is said once"
 
 
+def test_a_broken_number_where_a_whole_one_is_asked_for_is_not_cut_in_silence() -> None:
+    app = _asked({"seed": "3.7", "stop_at": "0.7"})
+    assert app.session_state["taken"]["seed"] == 0 and app.session_state["taken"]["stop_at"] == 0.7
+    (said,) = (toast.value for toast in app.toast)
+    assert re.findall("`(.*?)`", said) == ["seed"]
+
+
 def test_what_widgets_offer_is_taken_from_the_address_without_a_word() -> None:
     app = _asked(MEANT)
     taken = app.session_state["taken"]

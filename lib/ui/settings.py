@@ -130,7 +130,6 @@ SESSION: dict[str, Kept] = {
     "_guesses": Kept("", "what each question's control is set to, by its key"),
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
     "_prediction_{}": Kept("", "the last `Prediction` to each question that was checked, by its name"),
-    "_unbound": Kept("", "the keys whose value in the address no widget can take: they stay out of the address"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),
@@ -202,12 +201,11 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
         options["value"] = None
     name = key.format(*parts)
     said = st.query_params.get_all(name)
-    unbound: set[str] = st.session_state.setdefault("_unbound", set())
-    if said and not _can_take(setting.widget, said, options):
-        unbound.add(name)
+    bind = {"bind": "query-params"}
+    if said and not _can_take(setting.widget, said, [*offered, *options.values()], options):
+        bind = {}  # in this run, after which it is not in the address
         with suppress(StreamlitAPIException):  # it has been bound before: Streamlit itself takes it out
             del st.query_params[name]
-    bind = {} if name in unbound else {"bind": "query-params"}
     value = getattr(st, setting.widget)(label, *offered, key=name, **bind, **options)
     # Streamlit takes out of the address what it cannot read, and what is the default.
     if said and name not in st.query_params and not _same(said, value, options.get("format_func", str)):
@@ -217,14 +215,15 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
     return value
 
 
-def _can_take(widget: str, said: list[str], options: dict[str, Any]) -> bool:
+def _can_take(widget: str, said: list[str], given: list[Any], options: dict[str, Any]) -> bool:
     """Whether a widget can be shown what the address says, sense or not: Streamlit fails at an infinite number, clears what
     is required, and takes texts of any length and the last of several values."""
     if (len(said) > 1 and options.get("selection_mode") != "multi") or (options.get("required") and not any(said)):
         return False
     if widget == "number_input":
         with suppress(ValueError):
-            return not isinf(float(said[-1]))
+            number = float(said[-1])
+            return number.is_integer() or not (isinf(number) or any(type(value) is int for value in given))
     return len(said[-1]) <= options.get("max_chars", MAX_CHARS)
 
 

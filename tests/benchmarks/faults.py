@@ -343,11 +343,11 @@ def folders() -> Iterator[Figure]:
             page.wait_for_function("/could not be started|first loss/.test(document.body.innerText)")
             said = page.evaluate("document.body.innerText.match(/[^\\n]*(could not be started|first loss)[^\\n]*/)[0]")
             yield seen(f"{what}: two processes", said, "temporary folder.*TMPDIR|first loss")
-            open_page(page, f"{server.url}/compilation?compilation_panel=Keep")
+            open_page(page, f"{server.url}/compilation?compilation_panel=Export")
             press(page, "Measure")
             page.wait_for_function("/(ended|failed): |first start/.test(document.body.innerText)")
             said = page.evaluate("document.body.innerText.match(/[^\\n]*((ended|failed): |first start)[^\\n]*/)[0]")
-            yield seen(f"{what}: the measurement Keep", said, "temporary folder.*TMPDIR|first start")
+            yield seen(f"{what}: the measurement under Export", said, "temporary folder.*TMPDIR|first start")
             errors = server.errors()
             yield Figure(f"{what}: errors in the server's log", f"{errors}", "0", not errors)
 
