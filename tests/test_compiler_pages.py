@@ -10,6 +10,7 @@ from test_pages import TIMEOUT_S, numbers, open_page, pick, press, settle, show,
 
 from lib.lessons.compilation.mistakes import MISTAKES
 from lib.lessons.composition.routine import BROKEN
+from lib.lessons.composition.view import _suit_stack
 
 
 def lab(panel: str = "Levels") -> AppTest:
@@ -169,6 +170,13 @@ def test_each_stack_that_jax_refuses_is_loaded_and_explained() -> None:
 
 def test_every_mistake_of_compilation_shows_its_error_and_its_explanation() -> None:
     show_every_mistake("compilation", MISTAKES)
+
+
+def test_another_function_chosen_before_the_stack_has_its_field_is_suited(monkeypatch) -> None:
+    state = {"lab_function": "leaky ReLU"}
+    monkeypatch.setattr("streamlit.session_state", state)
+    _suit_stack()
+    assert state["stack"] == "jit(vmap(grad(f)))"
 
 
 @pytest.mark.parametrize("stem", ["composition", "compilation"])

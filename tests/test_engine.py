@@ -1,5 +1,6 @@
 """`lib/live/engine.py`: queues, shared results, and measurements that have the processor to themselves."""
 
+import functools
 import gc
 import queue
 import sys
@@ -16,7 +17,8 @@ from support import Mean, eventually
 
 from lib.live import engine as engine_module
 from lib.live.devices import devices
-from lib.live.engine import MAX_TRACES, WANTED_S, Engine, FutureCache, Unwanted, default_engine, processor
+from lib.live.engine import MAX_TRACES, WANTED_S, Engine, FutureCache, Unwanted, _BothEnds, default_engine, processor
+from lib.live.once import once
 from lib.live.run import Spec, Status
 
 CPU = devices()["cpu:0"]
@@ -518,6 +520,60 @@ def test_analyses_wait_in_a_line_of_their_own(engine):
     for future in analyses:
         future.result(10)
     assert order == ["a", "b", "c"]
+
+
+def test_a_trace_waits_for_no_compilation(engine):
+    go = threading.Event()
+    compilations = [engine.background(go.wait, 10) for _ in range(5)]
+    assert engine.traces.get("trace", str, 2).result(10) == "2"
+    go.set()
+    assert all(each.result(10) for each in compilations)
+
+
+def test_the_oldest_and_the_newest_are_taken_in_turn():
+    go, order = threading.Event(), []
+    line = _BothEnds(1, "line")
+    held = line.submit(lambda: go.wait(10))
+    eventually(lambda: not line._waiting)
+    futures = [line.submit(functools.partial(order.append, name)) for name in "abcdef"]
+    failed = line.submit(lambda: 1 / 0)
+    go.set()
+    for future in [held, *futures]:
+        future.result(10)
+    with pytest.raises(ZeroDivisionError):
+        failed.result(10)
+    assert "".join(order) == "faebdc"
+    line.shutdown()
+    with pytest.raises(RuntimeError):
+        line.submit(int)
+
+
+def test_what_waits_is_cancelled_when_the_line_is_closed():
+    go, line = threading.Event(), _BothEnds(1, "line")
+    held = line.submit(lambda: go.wait(10))
+    eventually(lambda: not line._waiting)
+    waits = [line.submit(int) for _ in range(3)]
+    threading.Timer(0.1, go.set).start()
+    line.shutdown(cancel_futures=True)
+    assert held.result(10) and all(each.cancelled() for each in waits)
+
+
+def test_all_who_ask_for_what_there_is_one_of_at_the_same_time_get_the_same():
+    meeting, made = threading.Barrier(8), []
+
+    @once
+    def slow():
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    def ask():
+        meeting.wait(10)
+        return slow()
+
+    with ThreadPoolExecutor(8) as visitors:
+        got = [future.result(10) for future in [visitors.submit(ask) for _ in range(8)]]
+    assert len(made) == 1 and all(each is made[0] for each in got)
 
 
 def test_an_analysis_rests_while_a_measurement_is_taken(engine):

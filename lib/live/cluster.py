@@ -8,7 +8,6 @@ from its state as it was sent last.
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import logging
 import os
@@ -27,6 +26,7 @@ import jax
 from lib.live.devices import devices
 from lib.live.engine import MAX_ANSWERS, FutureCache, default_engine
 from lib.live.host import MISSING, Host, device_of, versions
+from lib.live.once import once
 from lib.live.program import Program
 from lib.live.worker import LocalWorker, Opened, Saved, Spec, Worker, WorkerLost, on_device, place
 from lib.routines.problem import without_data
@@ -385,7 +385,7 @@ class Cluster:
             worker.runs = (await worker.ask("about"))["runs"]
 
 
-@functools.cache
+@once
 def default_cluster() -> Cluster | None:
     """The cluster of this process, if it has one."""
     address = os.environ.get(VARIABLE, "").strip()

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lib.live.once import once
+
 MAX_PROGRAMS = 64
 MAX_ANSWERS = 512
 MAX_TRACES = 64
@@ -64,6 +66,43 @@ def processor(device: jax.Device) -> str:
 def _failed(future: Future | None) -> bool:
     """Whether there is nothing to be had from a future, or none."""
     return future is None or (future.done() and (future.cancelled() or future.exception() is not None))
+
+
+class _BothEnds:
+    """Threads that take the oldest and the newest of what waits in turn.
+
+    What a visitor who has moved on has left behind does not hold up who has just come, nor the other way round.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future, Callable[[], Any]]] = deque()
+        self._newest = False
+
+    def submit(self, fun: Callable[[], Any]) -> Future:
+        """A future of `fun()`."""
+        future: Future = Future()
+        with self._lock:
+            self._pool.submit(self._take)  # raises if it is closed
+            self._waiting.append((future, fun))
+        return future
+
+    def _take(self) -> None:
+        with self._lock:
+            future, fun = self._waiting.pop() if self._newest else self._waiting.popleft()
+            self._newest = not self._newest
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(fun())
+            except BaseException as error:
+                future.set_exception(error)
+
+    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
+        """As that of an `Executor`."""
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        for future, _ in self._waiting:
+            future.cancel()
 
 
 class Unwanted(Exception):
@@ -190,7 +229,8 @@ class Engine:
     Attributes:
         programs: compiled programs, shared by all visitors.
         answers: small results for pages (curves, gradients at a point), shared by all visitors.
-        traces: jaxprs for pages: quick to have, but larger than answers, so that fewer are kept.
+        traces: jaxprs for pages: quick to have, in a line of their own, where no compilation holds them up; larger than
+            answers, so that fewer are kept.
         analyses: what takes a compilation of its own to show; they stand in a line of their own, so that neither
             answers nor live runs wait for them.
     """
@@ -202,7 +242,7 @@ class Engine:
         self._lock = threading.Lock()
         self._quiet = _ReadersWriterLock()
         self._tidying: threading.Timer | None = None
-        self._background = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background")
+        self._background = _BothEnds(BACKGROUND_THREADS, "background")
         # Of each processor: the slices that wait, the first of which stands in the queue; for how long others may use it
         # before that one; and when its last turn ended.
         self._slices: dict[str, deque[_Slice]] = {}
@@ -211,7 +251,8 @@ class Engine:
         self._looked_at: dict[int, float] = {}
         self.programs = FutureCache(self.background, MAX_PROGRAMS)
         self.answers = FutureCache(self.background, MAX_ANSWERS)
-        self.traces = FutureCache(self.background, MAX_TRACES)
+        self._tracer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
+        self.traces = FutureCache(functools.partial(self._beside, self._tracer), MAX_TRACES)
         self._analysts = ThreadPoolExecutor(max_workers=1, thread_name_prefix="analysis")
         self.analyses = FutureCache(functools.partial(self._beside, self._analysts), MAX_ANALYSES, WANTED_S)
 
@@ -266,7 +307,7 @@ class Engine:
         """Work beside the queues, such as a compilation; it rests while a measurement is taken."""
         return self._beside(self._background, fun, *args)
 
-    def _beside(self, executor: Executor, fun: Callable[..., Any], *args: Any) -> Future:
+    def _beside(self, executor: Executor | _BothEnds, fun: Callable[..., Any], *args: Any) -> Future:
         def rest_then_work() -> Any:
             try:
                 with self._quiet.work():
@@ -353,7 +394,7 @@ class Engine:
 
     def close(self) -> None:
         """Ends all threads. What stands in a queue is still done, and what waits in the background is cancelled."""
-        for beside in (self._background, self._analysts):
+        for beside in (self._background, self._tracer, self._analysts):
             beside.shutdown(wait=True, cancel_futures=True)
         for queue in list(self._executors.values()):
             queue.shutdown(wait=True)
@@ -363,7 +404,7 @@ class Engine:
             tidying.join(1.0)
 
 
-@functools.cache
+@once
 def default_engine() -> Engine:
     """The engine of this process."""
     sys.setswitchinterval(SWITCH_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import secrets
 import threading
@@ -11,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lib.live.once import once
 from lib.live.run import LiveRun, Snapshot
 
 PERIOD_S = 0.24
@@ -172,7 +172,7 @@ class Feeds:
                 self.wake(feed, again)
 
 
-@functools.cache
+@once
 def default_feeds() -> Feeds:
     """The feeds of this process."""
     return Feeds()

@@ -12,6 +12,7 @@ from typing import Any
 
 from lib.live import memory
 from lib.live.engine import Engine, default_engine
+from lib.live.once import once
 from lib.live.run import LEASE_S
 from lib.live.worker import LocalWorker, place
 from lib.measure.timing import PAUSE, Record, Rows
@@ -135,11 +136,21 @@ class Measurements:
     def look(self, measurement: Measurement, visitor: Hashable) -> int:
         """How many are before it, 0 once it has begun. Who asked for it keeps it going by looking."""
         with self._lock:
-            now = self._clock()
             if visitor in measurement.looks:
-                measurement.looks[visitor] = now
-            place = self._line.index(measurement) if measurement in self._line else 0
-            return sum(other.wanted(now) for other in self._line[:place])
+                measurement.looks[visitor] = self._clock()
+            return self._ahead(measurement)
+
+    def _ahead(self, measurement: Measurement) -> int:
+        place = self._line.index(measurement) if measurement in self._line else 0
+        return sum(other.wanted(self._clock()) for other in self._line[:place])
+
+    def doing(self, measurement: Measurement) -> str:
+        """What goes on while a measurement is not done, in words."""
+        with self._lock:
+            ahead = self._ahead(measurement)
+        if not ahead:
+            return "measuring, in turns with the runs"
+        return "1 measurement is before yours" if ahead == 1 else f"{ahead} measurements are before yours"
 
     def recent(self, key: Hashable) -> Measurement | None:
         """What was measured for the same settings a short while ago, if anything was."""
@@ -186,7 +197,7 @@ class Measurements:
         self._go_on()
 
 
-@functools.cache
+@once
 def default_measurements() -> Measurements:
     """The line of this process."""
     return Measurements(default_engine())

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from lib.live.once import once
+
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """Of codes: none looks like a figure or like another, and no four of them make a word."""
 CODE_LENGTH = 4
@@ -494,7 +496,7 @@ def code_of(secret: str) -> str:
     return code
 
 
-@functools.cache
+@once
 def default_rooms() -> Rooms:
     """The rooms of this process."""
     return Rooms()

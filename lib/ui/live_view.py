@@ -232,8 +232,8 @@ def _compared(name: str, problem: Problem, controls: Controls) -> Measurement | 
 
 
 def _look(compared: Measurement) -> waiting.Look:
-    default_measurements().look(compared, visitor())  # keeps it wanted
-    return waiting.Look((len(compared.records), compared.done), compared.done)
+    ahead = default_measurements().look(compared, visitor())  # keeps it wanted
+    return waiting.Look((len(compared.records), ahead, compared.done), compared.done)
 
 
 def _worth(compared: Measurement | None) -> list[charts.Text]:
@@ -243,7 +243,7 @@ def _worth(compared: Measurement | None) -> list[charts.Text]:
     if compared.error:
         return [charts.Text(f"The comparison has ended: {compared.error}", "warning")]
     if not compared.done:
-        return [charts.Text("Measuring a step without `jit`, in turns with the runs …", "info")]
+        return [charts.Text(f"A step without `jit`: {default_measurements().doing(compared)} …", "info")]
     return [charts.Text(break_even(compared.records), "info")]
 
 

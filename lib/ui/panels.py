@@ -147,14 +147,11 @@ def measure(
         done = taken.done
         return waiting.Look((len(taken.records), ahead, "" if done else f"{time.monotonic() - begun:.0f}"), done)
 
-    def show(state: tuple[int, int, str]) -> None:
-        ahead = state[1]
+    def show(_: object) -> None:
         if taken.error:
             st.error(f"The measurement has ended: {literal(taken.error)}")
         elif not taken.done:
-            others = "1 measurement is" if ahead == 1 else f"{ahead} measurements are"
-            now = f"{others} before yours" if ahead else "measuring, in turns with the runs"
-            st.caption(f"{now} … {line.elapsed_s(taken):.1f} s")
+            st.caption(f"{line.doing(taken)} … {line.elapsed_s(taken):.1f} s")
         else:
             at = time.strftime("%H:%M:%S", time.localtime(taken.taken_at))
             whose = "" if visitor() in taken.looks else f", {_age(line.age_s(taken))} ago by somebody on this server,"

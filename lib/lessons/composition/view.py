@@ -32,7 +32,7 @@ from lib.routines.typed import TextError, parse, parse_shape
 from lib.ui import charts, panels, waiting
 from lib.ui.controls import Controls
 from lib.ui.jaxpr_table import jaxpr_html
-from lib.ui.settings import ask
+from lib.ui.settings import SETTINGS, ask
 from lib.ui.style import TRAIN, literal, quantity
 from lib.ui.typed_input import TYPED, kept, typed
 
@@ -51,9 +51,10 @@ def choose_function() -> ExampleFunction:
 def _suit_stack() -> None:
     """Another function has other arguments: `in_axes` is set to suit them, the levels stay."""
     function = FUNCTIONS.get(st.session_state["lab_function"])
+    text = st.session_state.get("stack", SETTINGS["stack"].default)  # its field may not stand yet
     with suppress(StackError):
         if function is not None:
-            names = tuple(level.name for level in transforms.parse(st.session_state["stack"]))
+            names = tuple(level.name for level in transforms.parse(text))
             st.session_state["stack"] = transforms.expression(composition.with_default_axes(function, names))
 
 
