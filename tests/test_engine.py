@@ -542,7 +542,7 @@ def test_the_oldest_and_the_newest_are_taken_in_turn():
         future.result(10)
     with pytest.raises(ZeroDivisionError):
         failed.result(10)
-    assert "".join(order) == "faebdc"
+    assert "".join(order) == "afbecd"  # what fails, the newest, came before
     line.shutdown()
     with pytest.raises(RuntimeError):
         line.submit(int)
