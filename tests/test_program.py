@@ -1,5 +1,8 @@
 """`lib/live/program.py`: compiled for a device, and chunks of steps that are pure functions of the state."""
 
+import gc
+import threading
+import weakref
 from concurrent.futures import Future
 
 import jax
@@ -10,6 +13,7 @@ from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of, trai
 
 from lib.lessons.training.routine import Training
 from lib.live.devices import devices
+from lib.live.engine import BACKGROUND_THREADS
 from lib.live.program import compute_chunk, request_program, request_start_picture, shapes_of, start_state, steps_key
 from lib.measure import compile_log
 from lib.routines.datasets import load
@@ -192,6 +196,24 @@ def test_a_program_reports_phases_capacity_and_cost(engine):
     assert min(steps.phases) >= 0 and steps.phases.compile_ms > 0
     assert steps.capacity >= 16
     assert steps.leaves == ("params['a']", "params['b']")
+
+
+def test_the_engine_keeps_programs_but_nobody_who_has_waited_for_one(engine):
+    class Waits(Future):
+        pass
+
+    go = threading.Event()
+    held = [engine.background(go.wait, 10) for _ in range(BACKGROUND_THREADS)]
+    waits, picture = Waits(), request_start_picture(engine, Mean(8), DATA, CPU, 3)
+    request_program(engine, Mean(8), DATA, CPU, waits.set_result)
+    there = weakref.ref(waits), weakref.ref(picture)
+    go.set()
+    assert waits.result(30).result().steps and picture.result(30) and all(each.result(10) for each in held)
+    del waits, picture
+    engine.submit(CPU, int).result(10)  # the thread that drew it has let go
+    gc.collect()
+    assert [each() for each in there] == [None, None]
+    assert len(engine.programs) == 3
 
 
 def test_an_error_while_compiling_arrives_in_the_future_once(engine):

@@ -220,6 +220,7 @@ def _when_done(futures: Sequence[Future], call: Callable[[], Any]) -> None:
     """Calls when all are done, from the thread of the last."""
     missing = len(futures)
     lock = threading.Lock()
+    calls = [call]
 
     def one_more(_: Future) -> None:
         nonlocal missing
@@ -227,7 +228,7 @@ def _when_done(futures: Sequence[Future], call: Callable[[], Any]) -> None:
             missing -= 1
             if missing:
                 return
-        call()
+        calls.pop()()  # a future keeps its callbacks, and the engine these futures: not with them whoever has waited
 
     for future in futures:
         future.add_done_callback(one_more)

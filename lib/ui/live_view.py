@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
@@ -167,8 +168,9 @@ def ready(device: Any, fun: Callable[..., Any], *args: Any) -> Callable[[], Any]
     """
     future = answer_of(device, fun, *args)
     if not future.done():
-        feed = session_feed(frame.page_name())
-        future.add_done_callback(lambda _: feed.changed())
+        # All visitors share the future, which keeps its callbacks: not with them this visitor's run.
+        feed = weakref.ref(session_feed(frame.page_name()))
+        future.add_done_callback(lambda _: (there := feed()) and there.changed())
     return lambda: future.result() if future.done() else None
 
 

@@ -86,7 +86,7 @@ class ExampleFunction:
         return _signature(self)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def _signature(function: ExampleFunction) -> Signature:
     names = tuple(name for name, _ in function.arguments)
     inputs = tuple(Leaf(shape, ("",) * len(shape)) for _, shape in function.arguments)
@@ -108,7 +108,7 @@ FUNCTIONS: dict[str, ExampleFunction] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def typed_function(
     text: str, shapes: tuple[tuple[int, ...], ...], shared: tuple[str, ...], positive: bool
 ) -> ExampleFunction:
@@ -270,7 +270,7 @@ def bounded_trace(function: ExampleFunction, stack: Stack, inputs: tuple[Any, ..
     return closed
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def _fits(function: ExampleFunction, stack: Stack, batch_size: int) -> bool:
     """Whether a stack is small enough."""
     signature = function.signature()
@@ -288,7 +288,7 @@ def _axes(leaf: Leaf) -> list[tuple[int, bool]]:
     return [(size, role == BATCH) for size, role in zip(leaf.shape, leaf.roles, strict=True)]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def _applied(fun: Callable[..., Any], stack: Stack) -> Callable[..., Any]:
     """One object for each stack, by which the code of it is found."""
     return transforms.apply(fun, stack)

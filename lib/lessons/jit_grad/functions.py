@@ -196,7 +196,7 @@ def parse_number(text: str) -> TypedFunction:
     return function
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def function_of(name: Name) -> ScalarFunction:
     """The function of that name. The gradient of a typed one is NaN where SymPy has no formula for it."""
     if isinstance(name, str):

@@ -30,7 +30,7 @@ WIDER = 1.5
 LEVELS, MAX_CONTOUR_POINTS = 10, 500
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def compiled_gradient(name: Name):
     """The composition itself: the function of the derivatives, compiled at its first call."""
     function = function_of(name)
@@ -140,7 +140,7 @@ def curve(name: Name, constants: tuple, samples: int = 160) -> dict[str, Array]:
     return _compiled_curve(name, samples)(constants)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _compiled_curve(name: Name, samples: int):
     function = function_of(name)
     low, high = function.domain
@@ -175,7 +175,7 @@ def wide_range(domain: tuple[float, float]) -> tuple[float, float]:
     return middle - WIDER * half, middle + WIDER * half
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _compiled_surface(name: Name, rows: int):
     function = function_of(name)
 

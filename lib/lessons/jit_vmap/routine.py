@@ -112,7 +112,7 @@ Name = str | TypedBatchFunction
 """Of a function: a key of `FUNCTIONS`, or what was typed."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def function_of(name: Name) -> BatchFunction:
     """The function of that name. All arguments of a typed one carry the batch to start with."""
     if isinstance(name, str):
