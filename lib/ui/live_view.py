@@ -170,7 +170,12 @@ def ready(device: Any, fun: Callable[..., Any], *args: Any) -> Callable[[], Any]
     if not future.done():
         # All visitors share the future, which keeps its callbacks: not with them this visitor's run.
         feed = weakref.ref(session_feed(frame.page_name()))
-        future.add_done_callback(lambda _: (there := feed()) and there.changed())
+
+        def due(_: Future) -> None:
+            if (there := feed()) is not None:
+                there.changed()
+
+        future.add_done_callback(due)
     return lambda: future.result() if future.done() else None
 
 
