@@ -1,5 +1,6 @@
 """`lib/lessons/composition/levels.py`: every prefix of a stack traced, refused with a reason, and its value checked."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -293,3 +294,15 @@ def test_another_seed_compiles_nothing() -> None:
     assert compile_log.compilations() == compiled
     assert first.stages is other.stages and not np.array_equal(first.numbers, other.numbers)
     assert other.check.error < 1e-5
+
+
+def test_no_level_is_put_upon_one_that_took_long_to_trace(monkeypatch):
+    function, stack = FUNCTIONS["affine"], parse("jit(vmap(f, in_axes=(None, None, 0)))")
+    assert [level.error for level in trace_levels(function, stack, 4)] == [""] * 3
+    monkeypatch.setattr(levels, "MAX_TRACE_S", 0.0)
+    assert not any(level.explanation for level in trace_levels(function, (), 4))
+    *whole, refused = trace_levels(function, stack, 4)
+    assert len(whole) == 1 and refused.signature is None
+    assert re.fullmatch(
+        r"To trace the level below took 0\.\d s of .*: leave a level out, or shorten f\.", refused.explanation
+    )

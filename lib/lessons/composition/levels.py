@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ MAX_EVALUATIONS = 4000
 """Of the plain function, to check one value: some 50 ms of NumPy."""
 NUMBERS_A_CALL = 1000
 """So many may be computed in an evaluation before it counts as several."""
+MAX_TRACE_S = 0.4
+"""Of a processor, to trace a level that another is put upon, which takes up to ten times as long. It is four times what
+the dearest stack of the page's own functions takes; Python's lock is held all the while."""
 MAX_LINES = 250
 MAX_PROGRAMS, MAX_PROGRAM_EQUATIONS = 64, 4000
 """So many programs are kept, and of so many equations together: one of a thousand takes 20 MB."""
@@ -75,13 +79,21 @@ def trace_levels(function: ExampleFunction, stack: Stack, batch_size: int) -> tu
     below = function.signature()
     found: list[Traced] = []
     before: list[jaxprs.EquationLine] | None = None
+    spent_s = 0.0
     for length in range(len(stack) + 1):
         prefix = stack[:length]
         names, inputs = below.names, below.inputs
         if length:
             names, inputs = transforms.inputs_after(prefix[-1], below, batch_size)
         try:
+            if spent_s > MAX_TRACE_S:
+                raise jaxprs.TooLarge(
+                    f"To trace the level below took {spent_s:.1f} s of a processor that all visitors share, and this one "
+                    "takes several times as long: leave a level out, or shorten f."
+                )
+            begun = time.thread_time()
             closed = bounded_trace(function, prefix, inputs)
+            spent_s = time.thread_time() - begun
             if length and (reason := transforms.without_derivative(prefix[-1], below)):
                 raise NoDerivative(reason)
         except REFUSALS as error:
