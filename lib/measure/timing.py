@@ -26,6 +26,8 @@ SAMPLE_S = 2e-3
 """A sample is at least this long: far above the clock's resolution and the cost of reading it."""
 MAX_SAMPLES = 60
 MIN_SAMPLES = 5
+PATIENCE_S = 10.0
+"""Of pauses between the samples: after so many seconds the fewest samples will do, as others need the processor."""
 RESTED_S = 1e-3
 """After a pause of so long others have used the processor, and its caches are cold."""
 LONG_S = 0.02
@@ -155,7 +157,7 @@ def interleaved(
 
     Args:
         variants: calls without arguments that return pytrees; compiled already, warm.
-        budget_s: for all of them together, about; pauses do not count.
+        budget_s: for all of them together, about; pauses do not count, but for `PATIENCE_S`.
         unblocked: the variants to time by dispatch alone.
     """
     calls: dict[str, int] = {}
@@ -165,14 +167,15 @@ def interleaved(
         calls[name] = min(calibrate(call), 20) if name in unblocked else calibrate(call)
     samples: dict[str, list[float]] = {name: [] for name in variants}
     cold: set[str] = set()
-    spent = 0.0
+    spent = waited = 0.0
     for turn in range(MAX_SAMPLES):
-        if turn >= MIN_SAMPLES and spent > budget_s:
+        if turn >= MIN_SAMPLES and (spent > budget_s or waited > PATIENCE_S):
             break
         for name, call in variants.items():
             paused = time.perf_counter()
             yield PAUSE
             begin = time.perf_counter()
+            waited += begin - paused
             if begin - paused > RESTED_S:
                 cold = set(variants)
             if name in cold and (not samples[name] or samples[name][-1] < LONG_S):
