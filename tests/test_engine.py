@@ -17,7 +17,17 @@ from support import Mean, eventually
 
 from lib.live import engine as engine_module
 from lib.live.devices import devices
-from lib.live.engine import MAX_TRACES, WANTED_S, Engine, FutureCache, Unwanted, _BothEnds, default_engine, processor
+from lib.live.engine import (
+    MAX_TRACES,
+    WANTED_S,
+    Engine,
+    FutureCache,
+    Unwanted,
+    Wish,
+    _BothEnds,
+    default_engine,
+    processor,
+)
 from lib.live.once import once
 from lib.live.run import Spec, Status
 
@@ -574,6 +584,30 @@ def test_all_who_ask_for_what_there_is_one_of_at_the_same_time_get_the_same():
     with ThreadPoolExecutor(8) as visitors:
         got = [future.result(10) for future in [visitors.submit(ask) for _ in range(8)]]
     assert len(made) == 1 and all(each is made[0] for each in got)
+
+
+def test_what_nobody_wishes_for_any_longer_is_not_begun_and_can_be_asked_for_again(engine):
+    go, done = threading.Event(), []
+    held = [engine.background(go.wait, 10) for _ in range(5)]
+    left, stays, again, first = Wish(), Wish(), Wish(), Wish()
+    futures = {
+        "left": engine.answers.get("left", done.append, "left", wish=left),
+        "stays": engine.answers.get("stays", done.append, "stays", wish=stays),
+        "shared": engine.answers.get("shared", done.append, "shared", wish=left),
+        "without": engine.answers.get("without", done.append, "without", wish=left),
+        "always": engine.answers.get("always", done.append, "always"),
+    }
+    assert engine.answers.get("shared", done.append, "shared", wish=again) is futures["shared"]
+    assert engine.answers.get("without", done.append, "without") is futures["without"]
+    assert engine.answers.get("always", done.append, "always", wish=first) is futures["always"]
+    del left, first
+    go.set()
+    assert isinstance(futures.pop("left").exception(10), Unwanted)
+    for future in [*held, *futures.values()]:
+        future.result(10)
+    assert sorted(done) == ["always", "shared", "stays", "without"]
+    engine.answers.get("left", done.append, "left", wish=stays).result(10)
+    assert done[-1] == "left" and not engine.answers._wishes
 
 
 def test_an_analysis_rests_while_a_measurement_is_taken(engine):

@@ -13,7 +13,7 @@ from support import DATA, LossBreaks, Mean, Refuses, mean_loop, program_of, trai
 
 from lib.lessons.training.routine import Training
 from lib.live.devices import devices
-from lib.live.engine import BACKGROUND_THREADS
+from lib.live.engine import BACKGROUND_THREADS, Unwanted, Wish
 from lib.live.program import compute_chunk, request_program, request_start_picture, shapes_of, start_state, steps_key
 from lib.measure import compile_log
 from lib.routines.datasets import load
@@ -214,6 +214,21 @@ def test_the_engine_keeps_programs_but_nobody_who_has_waited_for_one(engine):
     gc.collect()
     assert [each() for each in there] == [None, None]
     assert len(engine.programs) == 3
+
+
+def test_the_start_of_what_a_visitor_has_left_is_not_compiled(engine):
+    go, wish = threading.Event(), Wish()
+    held = [engine.background(go.wait, 10) for _ in range(BACKGROUND_THREADS)]
+    picture = request_start_picture(engine, Mean(8), DATA, CPU, 3, wish)
+    run: Future = Future()
+    request_program(engine, Mean(16), DATA, CPU, run.set_result)  # shares both ends with it
+    other = request_start_picture(engine, LossBreaks(), DATA, CPU, 3, wish)
+    del wish
+    before = compile_log.compilations()
+    go.set()
+    assert all(each.result(10) for each in held) and run.result(30).result()
+    assert picture.result(30) and isinstance(other.exception(30), Unwanted)
+    assert compile_log.compilations() <= before + 3
 
 
 def test_an_error_while_compiling_arrives_in_the_future_once(engine):

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lib.live.devices import devices
-from lib.live.engine import MAX_ANSWERS, FutureCache, default_engine
+from lib.live.engine import MAX_ANSWERS, FutureCache, Wish, default_engine
 from lib.live.host import MISSING, Host, device_of, versions
 from lib.live.once import once
 from lib.live.program import Program
@@ -174,7 +174,7 @@ class RemoteWorker:
         steps, shared = await self._ask_with_data("open", spec, ticket.number)
         return Opened(self, spec, Program(spec.device, None, steps, None), shared, ticket)
 
-    def picture(self, spec: Spec) -> Future:
+    def picture(self, spec: Spec, wish: Wish | None = None) -> Future:
         """See `Worker`."""
         return self.call(self._ask_with_data("picture", spec))
 
@@ -398,14 +398,17 @@ def all_devices() -> dict[str, Any]:
     return {**cluster.devices(), **devices()} if cluster else dict(devices())
 
 
-def answer_of(device: Any, fun: Callable[..., Any], *args: Any, among: FutureCache | None = None) -> Future:
+def answer_of(
+    device: Any, fun: Callable[..., Any], *args: Any, among: FutureCache | None = None, wish: Wish | None = None
+) -> Future:
     """What a function of a module gives on a device, in NumPy, computed in the background and once for all visitors.
 
     Args:
         among: the results that it belongs to if it is computed here; `answers` by default.
+        wish: see `FutureCache.get`.
     """
     if isinstance(device, jax.Device):
-        return (among or default_engine().answers).get((fun, args, device), on_device, device, fun, *args)
+        return (among or default_engine().answers).get((fun, args, device), on_device, device, fun, *args, wish=wish)
     return device.cluster.answers.get((fun, args, device), _answer_elsewhere, device, fun, args)
 
 

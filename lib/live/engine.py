@@ -14,6 +14,7 @@ import gc
 import sys
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -105,6 +106,10 @@ class _BothEnds:
             future.cancel()
 
 
+class Wish:
+    """What a page asks with for something, and holds on to as long as it wants it."""
+
+
 class Unwanted(Exception):
     """Nobody waited any longer for a result when its turn came."""
 
@@ -122,24 +127,39 @@ class FutureCache:
         self._size = size
         self._wanted_s = wanted_s
         self._asked: dict[Hashable, float] = {}
+        self._wishes: dict[Hashable, list[weakref.ref[Wish]]] = {}  # of what waits and nobody else has asked for
         self._lock = threading.Lock()
         self._futures: OrderedDict[Hashable, Future] = OrderedDict()
 
-    def get(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Future:
-        """The future of `fun(*args)`, the same one for the same key. A failure is not kept."""
+    def get(self, key: Hashable, fun: Callable[..., Any], *args: Any, wish: Wish | None = None) -> Future:
+        """The future of `fun(*args)`, the same one for the same key. A failure is not kept.
+
+        Args:
+            wish: it is not begun, and raises `Unwanted`, if none of those with whose wishes it was asked for holds on to
+                his when its turn comes.
+        """
         with self._lock:
             self._asked[key] = time.monotonic()
-            if _failed(self._futures.get(key)):
+            new = _failed(self._futures.get(key))
+            if wish is None:
+                self._wishes.pop(key, None)
+            elif new or key in self._wishes:
+                self._wishes.setdefault(key, []).append(weakref.ref(wish))
+            if new:
                 self._futures[key] = self._submit(self._if_wanted, key, fun, *args)
             self._futures.move_to_end(key)
             while len(self._futures) > self._size:
                 dropped, _ = self._futures.popitem(last=False)
                 self._asked.pop(dropped, None)
+                self._wishes.pop(dropped, None)
             return self._futures[key]
 
     def _if_wanted(self, key: Hashable, fun: Callable[..., Any], *args: Any) -> Any:
         with self._lock:
             asked = self._asked.get(key, -float("inf"))
+            wishes = self._wishes.pop(key, None)
+        if wishes and not any(wish() for wish in wishes):
+            raise Unwanted
         if self._wanted_s is not None and time.monotonic() - asked > self._wanted_s:
             raise Unwanted
         return fun(*args)

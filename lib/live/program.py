@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lib.live.engine import Engine
+from lib.live.engine import Engine, Wish
 from lib.measure.compile_log import reasons
 from lib.measure.stages import Cost, Phases, compile_in_stages, cost_of, placed
 from lib.routines.problem import HostProblem, Observed, Problem, TrainState, check_problem, train_steps, without_data
@@ -187,10 +188,17 @@ def request_program(
     _when_done((steps, start, observe), all_there)
 
 
-def request_start_picture(engine: Engine, problem: Problem, data: Any, device: jax.Device, seed: int) -> Future:
-    """A future of the picture of the state before the first step, by programs that every run of the problem needs."""
+def request_start_picture(
+    engine: Engine, problem: Problem, data: Any, device: jax.Device, seed: int, wish: Wish | None = None
+) -> Future:
+    """A future of the picture of the state before the first step, by programs that every run of the problem needs.
+
+    Args:
+        wish: see `FutureCache.get`.
+    """
     picture: Future = Future()
-    start, observe = _request_ends(engine, without_data(problem), data, device)
+    held = weakref.ref(picture)  # who asks again lets go of it
+    start, observe = _request_ends(engine, without_data(problem), data, device, wish)
 
     def draw() -> Any:
         there = jax.device_put(data, device)
@@ -198,21 +206,30 @@ def request_start_picture(engine: Engine, problem: Problem, data: Any, device: j
         return jax.tree.map(np.asarray, observe.result()(state, there).picture)
 
     def hand_over(drawn: Future) -> None:
+        there = held()
+        if there is None:
+            return
         if drawn.cancelled() or drawn.exception():
-            picture.set_exception(drawn.exception() if not drawn.cancelled() else RuntimeError("the engine is closed"))
+            there.set_exception(drawn.exception() if not drawn.cancelled() else RuntimeError("the engine is closed"))
         else:
-            picture.set_result(drawn.result())
+            there.set_result(drawn.result())
 
-    _when_done((start, observe), lambda: engine.submit(device, draw).add_done_callback(hand_over))
+    def compiled() -> None:
+        if held() is not None:
+            engine.submit(device, draw).add_done_callback(hand_over)
+
+    _when_done((start, observe), compiled)
     return picture
 
 
-def _request_ends(engine: Engine, problem: Problem, data: Any, device: jax.Device) -> tuple[Future, Future]:
+def _request_ends(
+    engine: Engine, problem: Problem, data: Any, device: jax.Device, wish: Wish | None = None
+) -> tuple[Future, Future]:
     """The programs before and after the steps, which a problem of the same lineage shares."""
     where = (type(problem), shapes_of(data), device)
     return (
-        engine.programs.get(("start", problem.lineage, where), _compile_start, problem, data, device),
-        engine.programs.get(("observe", problem.lineage, where), _compile_observe, problem, data, device),
+        engine.programs.get(("start", problem.lineage, where), _compile_start, problem, data, device, wish=wish),
+        engine.programs.get(("observe", problem.lineage, where), _compile_observe, problem, data, device, wish=wish),
     )
 
 

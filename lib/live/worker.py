@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lib.live.engine import Engine
+from lib.live.engine import Engine, Wish
 from lib.live.program import (
     Chunk,
     Program,
@@ -146,8 +146,8 @@ class Worker(Protocol):
     def open(self, spec: Spec) -> Future:
         """Has the programs of a run compiled, or finds them; of an `Opened`."""
 
-    def picture(self, spec: Spec) -> Future:
-        """Has the picture of the state before the first step drawn."""
+    def picture(self, spec: Spec, wish: Wish | None = None) -> Future:
+        """Has the picture of the state before the first step drawn, if the wish is still held when its turn comes."""
 
     def advance(
         self, opened: Opened, state: Any, learning_rate: float, num_steps: int, want_picture: bool
@@ -196,9 +196,9 @@ class LocalWorker:
         request_program(self._engine, spec.problem, spec.data, spec.device, done)
         return opened
 
-    def picture(self, spec: Spec) -> Future:
+    def picture(self, spec: Spec, wish: Wish | None = None) -> Future:
         """See `Worker`."""
-        return request_start_picture(self._engine, spec.problem, spec.data, spec.device, spec.seed)
+        return request_start_picture(self._engine, spec.problem, spec.data, spec.device, spec.seed, wish)
 
     def advance(
         self, opened: Opened, state: TrainState | None, learning_rate: float, num_steps: int, want_picture: bool

@@ -16,7 +16,7 @@ import streamlit as st
 from lib.live.cluster import answer_of
 from lib.live.comparison import break_even, compare_step, lines_of
 from lib.live.devices import CPUS
-from lib.live.engine import default_engine
+from lib.live.engine import Unwanted, default_engine
 from lib.live.feed import Feed, default_feeds
 from lib.live.measurement import Measurement, default_measurements
 from lib.live.run import Compilation, LiveRun, Snapshot, Spec, Status
@@ -166,7 +166,7 @@ def ready(device: Any, fun: Callable[..., Any], *args: Any) -> Callable[[], Any]
 
     It is computed in the background, once for all visitors; then a frame of the page's run is due.
     """
-    future = answer_of(device, fun, *args)
+    future = answer_of(device, fun, *args, wish=waiting.wish())
     if not future.done():
         # All visitors share the future, which keeps its callbacks: not with them this visitor's run.
         feed = weakref.ref(session_feed(frame.page_name()))
@@ -176,16 +176,16 @@ def ready(device: Any, fun: Callable[..., Any], *args: Any) -> Callable[[], Any]
                 there.changed()
 
         future.add_done_callback(due)
-    return lambda: future.result() if future.done() else None
+    return lambda: None if not future.done() or isinstance(future.exception(), Unwanted) else future.result()
 
 
 def _start_picture(name: str, spec: Spec) -> Future:
     """What a run shows before its first step."""
     key = f"_start_{name}"
     asked: tuple[Any, Future] | None = st.session_state.get(key)
-    if asked is None or asked[0] != spec.identity:
+    if asked is None or asked[0] != spec.identity or not asked[1].done() or asked[1].exception():
         worker, device = place(spec.device, LocalWorker(default_engine()))
-        picture = worker.picture(spec.on(device))
+        picture = worker.picture(spec.on(device), waiting.wish())
         asked = st.session_state[key] = (spec.identity, picture)
     return asked[1]
 

@@ -100,7 +100,7 @@ def answer(draw: Callable[[Any], None], device: Any, fun: Callable[..., Any], *a
         draw: draws the result, NumPy arrays.
         fun: a function of a module (one that a page defines is another one at each run of its script).
     """
-    waiting.answer(answer_of(device, fun, *args), draw)
+    waiting.answer(answer_of(device, fun, *args, wish=waiting.wish()), draw)
 
 
 def measure(

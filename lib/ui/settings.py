@@ -130,6 +130,7 @@ SESSION: dict[str, Kept] = {
     "_guesses": Kept("", "what each question's control is set to, by its key"),
     "_measurement_{}": Kept("", "the `Measurement` of the last press of a Measure button"),
     "_prediction_{}": Kept("", "the last `Prediction` to each question that was checked, by its name"),
+    "_wish": Kept("", "the `Wish` with which the last run of the script has asked for what it shows"),
     "_visitor": Kept("", "an object that tells this visitor from others in the line of measurements"),
     "_push_failed": Kept("", "whether no frame has come through to this browser"),
     "_read_{}": Kept("", "what was made of the last text of an input that had a sense"),

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+from lib.live.engine import Unwanted, Wish
+
 WAIT_S = 0.12
 """So long a script waits for an answer before it shows that it is being worked on."""
 TICK_S = 0.05
@@ -78,6 +80,12 @@ _places: ContextVar[list[_Place]] = ContextVar("places")
 def begin() -> None:
     """Begins a run of the script."""
     _places.set([])
+    st.session_state["_wish"] = Wish()
+
+
+def wish() -> Wish:
+    """What this run of the script asks with for what it shows: what it does not ask for again need not be computed."""
+    return st.session_state["_wish"]  # type: ignore[no-any-return]
 
 
 def watch(look: Callable[[], Look], draw: Callable[[Any], None], endless: bool = False) -> None:
@@ -115,7 +123,9 @@ def answer(future: Future, draw: Callable[[Any], None], doing: str = "computing"
         return Look(True, True) if future.done() else Look(f"{time.monotonic() - begun:.1f}", False)
 
     def show(state: Any) -> None:
-        if state is True:
+        if state is True and isinstance(future.exception(), Unwanted):  # the next run of the script has begun
+            st.rerun()
+        elif state is True:
             draw(future.result())
         else:
             st.caption(f"{doing} … {state} s")
