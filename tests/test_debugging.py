@@ -334,7 +334,7 @@ def test_after_a_divergence_one_of_two_buttons_leads_on():
     pick(app, "Steps a second", "unlimited")
     press(app, "Run")
     run_until(app, lambda shown: int(shown["Step"].replace(",", "")) > 2000)
-    pick(app, "Learning rate", 3.0)
+    pick(app, "Learning rate", 10.0)
     run_until(app, lambda shown: "diverged" in shown["Status"])
     offered = re.search(r"\*\*Go back\*\* returns to step ([\d,]+),", app.warning[0].value)
     assert offered

@@ -1,7 +1,6 @@
 """The home page: the finished run that stands in for one that is not begun, and the list of lessons."""
 
 import threading
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -38,11 +37,14 @@ def test_the_finished_run_has_learnt_and_is_that_of_a_loop_of_single_steps(made)
 
 
 def test_it_stands_in_for_a_run_of_the_same_data_that_is_not_begun(monkeypatch):
-    due = threading.Event()
-    monkeypatch.setattr("lib.ui.live_view.session_feed", lambda name: SimpleNamespace(changed=due.set))
+    class Shown(threading.Event):
+        changed = threading.Event.set
+
+    due = Shown()
+    monkeypatch.setattr("lib.ui.live_view.session_feed", lambda name: due)
     ready = LiveRun(default_engine()).snapshot()._replace(picture={"a start": np.zeros(1)})
     answers = FutureCache(default_engine().background, 1)
-    monkeypatch.setattr("lib.ui.live_view.answer_of", lambda device, fun: answers.get(fun, fun))
+    monkeypatch.setattr("lib.ui.live_view.answer_of", lambda device, fun, wish: answers.get(fun, fun, wish=wish))
     stand_in = view.finished(devices()["cpu:0"], routine.SEED)
     assert stand_in(ready).picture is None, "it says of a start that it is a finished run"
     assert due.wait(TIMEOUT_S)

@@ -1,5 +1,6 @@
 """`lib/routines/typed.py`: what is typed agrees with NumPy, and whatever is hostile is refused with a sentence."""
 
+import gc
 import time
 
 import jax
@@ -61,6 +62,7 @@ def assert_well_made(error: TextError) -> None:
 
 def read(text: str) -> TypedFunction | None:
     """What a text parses to, None if it is refused well."""
+    gc.disable()  # what other tests have left takes longer to go through than any text
     begun = time.thread_time()
     try:
         return parse(text)
@@ -68,6 +70,7 @@ def read(text: str) -> TypedFunction | None:
         assert_well_made(error)
         return None
     finally:
+        gc.enable()
         assert time.thread_time() - begun < 0.1
 
 

@@ -147,10 +147,11 @@ def measure(
         done = taken.done
         return waiting.Look((len(taken.records), ahead, "" if done else f"{time.monotonic() - begun:.0f}"), done)
 
-    def show(_: object) -> None:
-        if taken.error:
+    def show(state: tuple[int, int, str]) -> None:
+        done = not state[-1]  # it may be by now: then this is drawn once more, and a button stands once in a run
+        if done and taken.error:
             st.error(f"The measurement has ended: {literal(taken.error)}")
-        elif not taken.done:
+        elif not done:
             st.caption(f"{line.doing(taken)} … {line.elapsed_s(taken):.1f} s")
         else:
             at = time.strftime("%H:%M:%S", time.localtime(taken.taken_at))
@@ -162,7 +163,7 @@ def measure(
             )
         if taken.records:
             draw(list(taken.records))
-            if taken.done:
+            if done:
                 take_home.measured(name, taken, own)
 
     waiting.watch(look, show, endless=True)

@@ -83,9 +83,9 @@ def begin() -> None:
     st.session_state["_wish"] = Wish()
 
 
-def wish() -> Wish:
+def wish() -> Wish | None:
     """What this run of the script asks with for what it shows: what it does not ask for again need not be computed."""
-    return st.session_state["_wish"]  # type: ignore[no-any-return]
+    return st.session_state.get("_wish")
 
 
 def watch(look: Callable[[], Look], draw: Callable[[Any], None], endless: bool = False) -> None:

@@ -13,7 +13,9 @@ STEPS = 1000
 
 def line(learning_rate: float) -> str:
     """The update of the live run."""
-    return f"jax.tree.map(lambda p, g: p - {learning_rate:g} * g, params, jax.grad(curve_loss)(params, *batch))  # inside jit"
+    return (
+        f"jax.tree.map(lambda p, g: p - {learning_rate:g} * g, params, jax.grad(curve_loss)(params, *batch))  # in jit"
+    )
 
 
 def snippet(depth: int, batch_size: int, learning_rate: float, seed: int) -> str:
