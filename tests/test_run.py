@@ -8,7 +8,7 @@ import pytest
 from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 from lib.live.devices import devices
-from lib.live.pace import Pace
+from lib.live.pace import TURN_S, Pace
 from lib.live.recorder import AXES
 from lib.live.run import LEASE_S, PICTURE_S, Spec, Status
 from lib.measure import compile_log
@@ -507,7 +507,7 @@ def lengths(pace, elapsed_s, load, chunks):
 @pytest.mark.parametrize("load", [1, 30, 100])
 def test_a_chunk_fills_the_turn_that_everybody_has(load):
     *_, last = lengths(Pace(), lambda i, count: 1e-4 + 1e-5 * count, load, 30)
-    turn_s = min(0.1, 0.12 / load)
+    turn_s = min(0.1, TURN_S / load)
     assert 1e-4 + 1e-5 * last == pytest.approx(turn_s, rel=0.05)
 
 
