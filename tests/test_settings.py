@@ -46,7 +46,7 @@ def _one_of_each() -> None:
         "batch_size": settings.ask("batch_size", "", [1, 2, 32]),
         "learning_rate": settings.ask("learning_rate", "", [0.01, 0.03], format_func=lambda rate: f"{rate:g}"),
         "seed": settings.ask("seed", "", 0, 9999),
-        "stop_at": settings.ask("stop_at", "", 0.0, 1.0),
+        "stop_at": settings.ask("stop_at", "", 0.0, 1.0, width=100),
         "present": settings.ask("present", ""),
         "reduction": settings.ask("reduction", "", ["mean", "sum"], required=True),
         "lab_shared_x_y": settings.ask(

@@ -183,7 +183,7 @@ def _start_picture(name: str, spec: Spec) -> Future:
     """What a run shows before its first step."""
     key = f"_start_{name}"
     asked: tuple[Any, Future] | None = st.session_state.get(key)
-    if asked is None or asked[0] != spec.identity or not asked[1].done() or asked[1].exception():
+    if asked is None or asked[0] != spec.identity or not asked[1].done() or isinstance(asked[1].exception(), Unwanted):
         worker, device = place(spec.device, LocalWorker(default_engine()))
         picture = worker.picture(spec.on(device), waiting.wish())
         asked = st.session_state[key] = (spec.identity, picture)

@@ -7,19 +7,20 @@ the page's script dies.
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import Any
 from weakref import WeakValueDictionary
 
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 
+from lib.live.once import once
+
 _locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """By the identity of a state, which lives as long as whoever holds its lock."""
 _guard = threading.Lock()
 
 
-@functools.cache
+@once
 def share() -> None:
     """From now on all who work on one session's state do so one after the other."""
     alone = SafeSessionState.__init__

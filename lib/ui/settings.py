@@ -203,7 +203,7 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
     name = key.format(*parts)
     said = st.query_params.get_all(name)
     bind = {"bind": "query-params"}
-    if said and not _can_take(setting.widget, said, [*offered, *options.values()], options):
+    if said and not _can_take(setting.widget, said, offered, options):
         bind = {}  # in this run, after which it is not in the address
         with suppress(StreamlitAPIException):  # it has been bound before: Streamlit itself takes it out
             del st.query_params[name]
@@ -216,7 +216,7 @@ def ask(key: str, label: str, *offered: Any, part: Any = (), default: Any = None
     return value
 
 
-def _can_take(widget: str, said: list[str], given: list[Any], options: dict[str, Any]) -> bool:
+def _can_take(widget: str, said: list[str], offered: tuple[Any, ...], options: dict[str, Any]) -> bool:
     """Whether a widget can be shown what the address says, sense or not: Streamlit fails at an infinite number, clears what
     is required, and takes texts of any length and the last of several values."""
     if (len(said) > 1 and options.get("selection_mode") != "multi") or (options.get("required") and not any(said)):
@@ -224,7 +224,7 @@ def _can_take(widget: str, said: list[str], given: list[Any], options: dict[str,
     if widget == "number_input":
         with suppress(ValueError):
             number = float(said[-1])
-            return number.is_integer() or not (isinf(number) or any(type(value) is int for value in given))
+            return number.is_integer() or not (isinf(number) or any(type(bound) is int for bound in offered))
     return len(said[-1]) <= options.get("max_chars", MAX_CHARS)
 
 
