@@ -1,12 +1,13 @@
 """`lib/live/feed.py`: a frame is prepared once, handed to all who look, and as young as the steps in it."""
 
 import gc
+import threading
 
 import pytest
 from support import Mean, eventually
 
 from lib.live.devices import devices
-from lib.live.feed import PERIOD_S, Feeds
+from lib.live.feed import GAP_S, PERIOD_S, Feeds
 from lib.live.run import Spec, Status
 
 CPU = devices()["cpu:0"]
@@ -75,6 +76,47 @@ def test_a_frame_follows_the_steps_that_are_in_it(feeds, run, executor, clock):
     assert steps == sorted(steps) and len(set(steps)) >= 7
     assert steps[-1] == run.snapshot().step
     assert [frame.changed_at for frame in seen] == sorted(frame.changed_at for frame in seen)
+
+
+def test_where_others_wait_the_thread_that_has_computed_prepares_the_frame(feeds, run, clock):
+    feed, seen = feeds.open(run), []
+    by = []
+    feed.show(lambda snapshot: by.append(threading.current_thread().name) or str(clock.now).encode())
+    feed.subscribe(seen.append)
+    feeds.due()
+
+    def compute(wait):
+        thread = threading.Thread(target=feed.changed, args=(wait,), name="compute-cpu")
+        thread.start()
+        thread.join()
+
+    clock.now += GAP_S / 2
+    compute(True)
+    assert len(seen) == 1, "the next is not due yet"
+    clock.now += GAP_S
+    compute(False)
+    assert len(seen) == 1, "nobody waits: the thread of frames does it"
+    compute(True)
+    assert len(seen) == 2 and by[-1] == "compute-cpu"
+
+
+def test_two_threads_do_not_prepare_one_frame(feeds, run, clock):
+    feed, seen = feeds.open(run), []
+
+    def prepare(snapshot):
+        if not seen:
+            thread = threading.Thread(target=feed.changed, args=(True,))
+            thread.start()
+            thread.join()  # it does not wait for this one
+        return str(clock.now).encode()
+
+    feed.show(prepare)
+    feed.subscribe(seen.append)
+    feeds.due()
+    assert len(seen) == 1
+    clock.now += GAP_S
+    feeds.due()
+    assert len(seen) == 2, "it comes back"
 
 
 def test_all_who_look_share_one_preparation(feeds, run, clock):

@@ -15,6 +15,7 @@ from lib.live.run import LiveRun, Snapshot
 
 PERIOD_S = 0.24
 """From frame to frame of an active run."""
+RETRY_S = 0.01
 GAP_S = 0.19
 """At least so much is between two frames that come by themselves."""
 
@@ -52,6 +53,7 @@ class Feed:
         self._sent_at = -float("inf")
         self._touch_at = -float("inf")
         self._asked = self._changed = False
+        self._turn = threading.Lock()
 
     def show(self, prepare: Callable[[Snapshot], bytes]) -> None:
         """From now on frames are made by `prepare`; called at every script run."""
@@ -59,10 +61,15 @@ class Feed:
         self._asked = True
         self._feeds.wake(self, 0.0)
 
-    def changed(self) -> None:
-        """The run has changed by itself: the next frame is sent as soon as it is due. Any thread."""
+    def changed(self, wait: bool = False) -> None:
+        """The run has changed by itself: the next frame is sent as soon as it is due. Any thread.
+
+        Args:
+            wait: whether others wait for the thread. Then it prepares the frame itself if it is due: where a hundred runs
+                share a processor, two threads that hand Python's lock to each other take longer than one does alone.
+        """
         self._changed = True
-        if self._deliveries:
+        if self._deliveries and not (wait and self._feeds.take_turn_if_due(self, self._sent_at + GAP_S)):
             self._feeds.wake(self, self._sent_at + GAP_S)
 
     def subscribe(self, deliver: Deliver) -> Callable[[], None]:
@@ -77,6 +84,14 @@ class Feed:
         """Sends a frame if there is anything new, and says when to come again; None: when it is woken."""
         if self._prepare is None or not self._deliveries:
             return None
+        if not self._turn.acquire(blocking=False):
+            return now + RETRY_S  # another thread is at it, which may hold what this one would wait for
+        try:
+            return self._take_turn(now)
+        finally:
+            self._turn.release()
+
+    def _take_turn(self, now: float) -> float | None:
         touched = now >= self._touch_at
         if touched:
             # By a grid, not from frame to frame: a frame that is late must not make all later ones later.
@@ -122,10 +137,10 @@ class Feeds:
         feed = Feed(run, self)
         weak = weakref.ref(feed)
 
-        def on_change() -> None:
+        def on_change(wait: bool) -> None:
             there = weak()
             if there is not None:
-                there.changed()
+                there.changed(wait)
 
         run.on_change = on_change
         self._feeds[feed.token] = feed
@@ -144,6 +159,13 @@ class Feeds:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="frames", daemon=True)
                 self._thread.start()
+
+    def take_turn_if_due(self, feed: Feed, at: float) -> bool:
+        """Lets a feed take its turn on this thread if it is due; whether it was."""
+        due = self._clock() >= at
+        if due:
+            self.take_turns([feed])
+        return due
 
     def _work(self) -> None:
         while True:

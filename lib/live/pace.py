@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 
-CHUNK_S = (0.001, 0.1)
-"""A chunk lasts about so long: the first with many runs on the processor, the second alone."""
-TURN_S = 0.12
+CHUNK_S = (0.0005, 0.1)
+"""A chunk lasts about so long: the first at least, however many runs there are on the processor; the second alone."""
+TURN_S = 0.07
 """All runs on a processor have had a turn within about so long."""
 MEMORY = 8
 """A step takes as long as in the quickest of so many chunks: the others were held up, as by Python's lock."""
@@ -55,7 +55,7 @@ class Pace:
         Args:
             load: turns being taken or waited for on the processor.
         """
-        seconds = min(CHUNK_S[1], max(CHUNK_S[0], TURN_S / max(1, load)))
+        seconds = CHUNK_S[1] if load <= 1 else max(CHUNK_S[0], TURN_S / load)
         count = math.ceil(seconds / min(self._steps_s)) if self._steps_s else 1
         if self.limit is None:
             return count

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +18,15 @@ MAX_NUMBERS = 600
 MAX_BUCKETS = 112
 OBSERVED_BUCKETS = 64
 TIMES_BUCKETS = 48
+
+_T = TypeVar("_T")
+
+
+def _copied(one: _T) -> _T:
+    """A shallow copy, in a fifth of the time of `copy.copy`: all that is recorded is copied after every good chunk."""
+    other = object.__new__(type(one))
+    other.__dict__.update(one.__dict__)
+    return other
 
 
 class Curves(NamedTuple):
@@ -76,8 +84,8 @@ class Metrics:
 
     def copy(self) -> Metrics:
         """One that goes on from here by itself."""
-        other = copy(self)
-        other._history = copy(self._history)
+        other = _copied(self)
+        other._history = None if self._history is None else _copied(self._history)
         return other
 
     def curves(self) -> Curves:
@@ -154,9 +162,9 @@ class Recorder:
 
     def copy(self) -> Recorder:
         """One that goes on from here by itself. No array is copied: none is ever written to."""
-        other = copy(self)
+        other = _copied(self)
         other._metrics, other._observed = self._metrics.copy(), self._observed.copy()
-        other._times = copy(self._times)
+        other._times = _copied(self._times)
         return other
 
     def curves(self) -> Curves:

@@ -128,11 +128,12 @@ class LiveRun:
     What it has shown is in its `Recorder`, how many steps it takes at a time in its `Pace`; this is when it does what.
 
     Attributes:
-        on_change: called without arguments, from any thread and under the run's lock, when it has changed by itself.
+        on_change: called from any thread when it has changed by itself, with whether others wait for the processor whose
+            thread this is.
     """
 
     def __init__(self, engine: Engine, clock: Any = time.monotonic) -> None:
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[bool], None] = lambda _: None
         self._engine = engine
         self._local = LocalWorker(engine)
         self._clock = clock
@@ -415,7 +416,9 @@ class LiveRun:
                     self._advance()
                 except Exception as error:  # whatever a chunk raises ends this run, and no other
                     self._fail(error)
-                self.on_change()
+                opened = self._opened
+                wait = opened is not None and opened.worker is self._local and self._local.load(opened.spec.device) > 1
+            self.on_change(wait)
 
         return done
 

@@ -41,7 +41,7 @@ def encode(frame: LiveFrame) -> bytes:
 
     def put(values: np.ndarray) -> list[Any]:
         nonlocal size
-        raw = np.ascontiguousarray(values).tobytes()
+        raw = values.tobytes()
         place = [values.dtype.str[1:], size, len(values)]
         padding = -len(raw) % 8
         body.append(raw + b"\0" * padding)

@@ -22,34 +22,34 @@ def smoothed(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.nd
     """Rolling mean, minimum and maximum. The window is symmetric and narrows at both ends, which keep their values."""
     count = len(mean)
     half = max(1, round(count / (2 * SMOOTHED))) if count >= SMOOTHED else 0
-    at = np.arange(count)
-    room = np.minimum(half, np.minimum(at, count - 1 - at))
-    total, lowest, highest = np.zeros(count), low.copy(), high.copy()
-    for shift in range(-half, half + 1):
-        there = abs(shift) <= room
-        from_ = at[there] + shift
-        total[there] += mean[from_]
-        lowest[there] = np.minimum(lowest[there], low[from_])
-        highest[there] = np.maximum(highest[there], high[from_])
-    return (total / (2 * room + 1)).astype(np.float32), lowest, highest
+    total, rows, lowest, highest = mean.astype(np.float64), np.ones(count), low.copy(), high.copy()
+    for reach in range(1, half + 1):
+        wide = slice(reach, count - reach)  # the rows whose windows reach so far
+        rows[wide] += 2
+        for side in (slice(None, count - 2 * reach), slice(2 * reach, None)):
+            total[wide] += mean[side]
+            np.minimum(lowest[wide], low[side], out=lowest[wide])
+            np.maximum(highest[wide], high[side], out=highest[wide])
+    return (total / rows).astype(np.float32), lowest, highest
+
+
+def _placed(values: np.ndarray, log: bool) -> np.ndarray:
+    """Which values have a place on the axis."""
+    placed = np.isfinite(values)
+    return placed & (values > 0) if log else placed
 
 
 def limits(mean: np.ndarray, low: np.ndarray, high: np.ndarray, log: bool) -> Limits:
     """A domain that what explodes does not squash: the start and three quarters of the values, and ample room."""
 
-    def placed(values: np.ndarray) -> np.ndarray:
-        values = values[np.isfinite(values) & ((values > 0) | (not log))].astype(np.float64)
-        return np.log10(values) if log else values
-
-    mean, low, high = placed(mean), placed(low), placed(high)
+    mean, low, high = (values[_placed(values, log)] for values in (mean, low, high))
     if not len(mean) or not len(low):
         return Limits(-np.inf, np.inf)
-    start_low, start_high = low[:3].min(), high[:3].max()
     # By rank: `np.quantile` takes ten times as long, and this is done for every frame of every visitor.
-    bottom = np.partition(low, len(low) // 4)[len(low) // 4]
-    top = np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4]
+    ranked = np.partition(low, len(low) // 4)[len(low) // 4], np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4]
+    bottom, top, start_low, start_high = map(np.float64, (*ranked, low[:3].min(), high[:3].max()))
     if log:
-        bottom, top = min(bottom, mean.min()), max(top, start_high)
+        bottom, top = np.log10(min(bottom, np.float64(mean.min()))), np.log10(max(top, start_high))
         room = max(1.0, top - bottom)
         return Limits(10.0 ** (bottom - 0.3 * room), 10.0 ** min(top + room, 38.0))
     # What grows by orders of magnitude from the first step on is shown as far as one can see it grow.
@@ -66,9 +66,10 @@ def union(each: Sequence[Limits]) -> Limits:
 
 def within(values: np.ndarray, limits: Limits, log: bool) -> np.ndarray:
     """The values of a line that leaves the chart at its edge: beyond its first point outside it is NaN."""
-    with np.errstate(invalid="ignore"):
-        placed = np.isfinite(values) & ((values > 0) | (not log))
-        inside = placed & (values >= limits.low) & (values <= limits.high)
+    placed = _placed(values, log)
+    inside = placed & (values >= limits.low) & (values <= limits.high)
+    if inside.all():
+        return values.astype(np.float32)
     beside = inside.copy()
     beside[1:] |= inside[:-1]
     beside[:-1] |= inside[1:]
@@ -77,7 +78,7 @@ def within(values: np.ndarray, limits: Limits, log: bool) -> np.ndarray:
 
 def cut(values: np.ndarray, limits: Limits) -> np.ndarray:
     """The edge of a band, which ends at the edge of the chart."""
-    return np.clip(values, *limits).astype(np.float32)
+    return np.minimum(np.maximum(values, limits.low), limits.high).astype(np.float32)
 
 
 def unplaced(values: np.ndarray, log: bool) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from math import log10
+from statistics import median
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -75,13 +77,14 @@ def step_times(snapshot: Snapshot, compared: Sequence[Record] = (), height: int 
     ]  # fmt: skip
     events = _events(snapshot)
     lines = [record.median_ms for record in compared]
-    axis = _axis([*times.low, *times.high, *(point["ms"] for point in points), *lines], len(events))
+    drawn = [*times.low.tolist(), *times.high.tolist(), *(point["ms"] for point in points), *lines]
+    axis = _axis(drawn, len(events))
     told_apart = [point for point in points if point["text"]]
     for point, at in zip(told_apart, _apart([point["ms"] for point in told_apart], axis), strict=True):
         point["at"] = at
     told = "; ".join(text for text in [*(point["text"] for point in points), *_costs(snapshot).values()] if text)
     if len(times.mean):
-        told += f"; then {duration(float(np.median(times.mean)))} a step"
+        told += f"; then {duration(median(times.mean.tolist()))} a step"
     return chart(
         _spec(height), f"{TITLE}, against the step. {told}", width,
         times={"x": times.coordinates["step"].astype(np.float32), "mean": mean, "low": low, "high": high},
@@ -143,8 +146,8 @@ class _Axis(NamedTuple):
 
 
 def _axis(values: Sequence[float], events: int) -> _Axis:
-    logs = np.log10([value for value in values if value > 0] or [1.0])
-    low, high = float(logs.min()), float(logs.max())
+    positive = [value for value in values if value > 0] or [1.0]
+    low, high = log10(min(positive)), log10(max(positive))
     texts = min(events, marks.ROWS)
     part = 0.03 + APART * texts if texts else 0.0
     return _Axis(low, high, high + part / (1 - part) * max(high - low, 0.5))
@@ -152,13 +155,13 @@ def _axis(values: Sequence[float], events: int) -> _Axis:
 
 def _apart(values: Sequence[float], axis: _Axis) -> list[float]:
     """Places of texts, as near to their values as they can be without covering each other."""
-    places = np.log10(np.array(values, np.float64))
+    places = [log10(value) for value in values]
     gap = APART * max(axis.top - axis.low, 0.5)
-    order = np.argsort(places)
+    order = sorted(range(len(places)), key=places.__getitem__)
     for below, above in pairwise(order):
         places[above] = max(places[above], places[below] + gap)
     for above in order[-1:]:  # back into the chart, from the top down
         places[above] = min(places[above], axis.high)
     for above, below in pairwise(order[::-1]):
         places[below] = min(places[below], places[above] - gap)
-    return [float(place) for place in 10**places]
+    return [10**place for place in places]
