@@ -18,6 +18,7 @@ from support import Mean, eventually
 from lib.live import engine as engine_module
 from lib.live.devices import devices
 from lib.live.engine import (
+    HELD_S,
     MAX_TRACES,
     WANTED_S,
     Engine,
@@ -416,12 +417,44 @@ def test_a_measurement_goes_on_at_once_if_nobody_else_wants_the_processor(manual
     assert order == ["slice", "turn", *["slice"] * 9] and not executor.tasks
 
 
+def test_slices_follow_each_other_for_a_while_before_what_waits_in_the_background(engine):
+    order, begun, go = [], threading.Event(), threading.Event()
+
+    def take(last):
+        begun.set()
+        go.wait(10)
+        order.append("slice")
+        time.sleep(HELD_S / 10)
+        if last:
+            order.append("last")
+            return
+        measured.append(engine.measure(CPU, lambda: take(len(measured) == 40)))
+
+    measured = []
+    measured.append(engine.measure(CPU, lambda: take(False)))
+    assert begun.wait(10)
+    task = engine.background(order.append, "task")
+    eventually(lambda: engine._quiet._waiting == 1)
+    go.set()
+    task.result(10)
+    eventually(lambda: "last" in order)
+    assert 2 <= order.index("task") <= 12, "some slices, and then it is the turn of what waits"
+
+
+def test_the_background_goes_on_soon_after_the_last_slice(engine):
+    engine.measure(CPU, int).result(10)
+    begun = time.monotonic()
+    engine.background(int).result(10)
+    assert time.monotonic() - begun < 3 * HELD_S
+
+
 def test_what_waits_in_the_background_begins_before_the_next_slice(engine):
     order, begun, go = [], threading.Event(), threading.Event()
 
     def first():
         begun.set()
         go.wait(10)
+        time.sleep(HELD_S)  # the time of the slices is over
 
     measured = engine.measure(CPU, first)
     assert begun.wait(10)

@@ -32,6 +32,9 @@ MAX_ANALYSES = 128
 BACKGROUND_THREADS = 2
 QUIET_S = 0.01
 """While a slice waits for background work to end, it looks so often whether others want its turn."""
+HELD_S = 0.5
+"""So long background work rests for the slices of a measurement. Each waits until what has begun is done, which on a busy
+machine takes seconds: a measurement of thirty slices must not wait thirty times."""
 WANTED_S = 5.0
 """A page asks for what it waits for several times a second, or once a second if its tab is hidden."""
 TIDY_S = 2.0
@@ -180,15 +183,20 @@ class _ReadersWriterLock:
         self._changed = threading.Condition()
         self._working = 0
         self._waiting = 0
-        self._let_in = 0  # those that waited when the last slice ended: they begin before the next
+        self._let_in = 0  # those that waited when the slices' time was over: they begin before the next
+        self._held_until: float | None = None  # for slices, one after the other
         self._wanted = False
         self.measuring = False
+
+    def _held_s(self) -> float:
+        return 0.0 if self._held_until is None else max(0.0, self._held_until - time.monotonic())
 
     @contextmanager
     def work(self) -> Iterator[None]:
         with self._changed:
             self._waiting += 1
-            self._changed.wait_for(lambda: self._let_in or not (self._wanted or self.measuring))
+            while not self._let_in and (self._wanted or self.measuring or self._held_s()):
+                self._changed.wait(self._held_s() or None)
             self._waiting -= 1
             self._let_in = max(0, self._let_in - 1)
             self._working += 1
@@ -204,8 +212,11 @@ class _ReadersWriterLock:
         with self._changed:
             while True:
                 self._wanted = True
+                if not self._held_s():
+                    self._let_others_in()
                 if not (self._working or self._let_in or self.measuring):
                     self.measuring = True
+                    self._held_until = self._held_until or time.monotonic() + HELD_S
                     return True
                 if others():
                     return False
@@ -214,6 +225,13 @@ class _ReadersWriterLock:
     def end(self) -> None:
         with self._changed:
             self.measuring = self._wanted = False
+            if not self._held_s():
+                self._let_others_in()
+            self._changed.notify_all()
+
+    def _let_others_in(self) -> None:
+        if self._held_until is not None:
+            self._held_until = None
             self._let_in = self._waiting
             self._changed.notify_all()
 
