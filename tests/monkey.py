@@ -133,6 +133,8 @@ class Visitor:
                 self._act()
             self._check()
             self.page.wait_for_timeout(1000 * self._rng.choice(PAUSES_S))
+        if self.page.url == "about:blank":  # a step back to where the window began, which took longer than it was given
+            self._open(self._path)
         return self._wait_until_complete()
 
     def _open(self, path: str) -> None:
@@ -224,7 +226,7 @@ class Visitor:
             while not holds():
                 self._check()
                 if time.monotonic() - begun > COMPLETE_S:
-                    raise Failure(f"{failure} {COMPLETE_S:g} s after the last act")
+                    raise Failure(f"{failure} {COMPLETE_S:g} s after the last act: {self.page.url}")
                 self.page.wait_for_timeout(50)
         complete_s = time.monotonic() - begun
         self.page.wait_for_timeout(500)

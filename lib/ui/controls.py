@@ -107,7 +107,7 @@ def shared_controls(more: Any) -> Controls:
         "device",
         "Device",
         list(names),
-        width=120,
+        width=min(220, max(120, 60 + 9 * max(map(len, names)))),  # a worker's name has its own length
         help="Where arrays live and programs run. The CPU's devices are simulated on the same cores.",
     )
     # Not among `more`: what a popover holds is not in the browser until it is opened, and would be lost on the way to

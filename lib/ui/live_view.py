@@ -251,7 +251,8 @@ def _worth(compared: Measurement | None) -> list[charts.Text]:
         return [charts.Text(f"The comparison has ended: {compared.error}", "warning")]
     if not compared.done:
         return [charts.Text(f"A step without `jit`: {default_measurements().doing(compared)} …", "info")]
-    return [charts.Text(break_even(compared.records), "info")]
+    said = break_even(compared.records)
+    return [charts.Text(said, "info")] if said else []
 
 
 def _draw_here(run: LiveRun, frame_of: Callable[[Snapshot], frames.LiveFrame], start: Future) -> None:
