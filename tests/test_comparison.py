@@ -1,6 +1,7 @@
 """`lib/live/comparison.py`: what is measured of a step is that step, and the sentence follows from the numbers."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from lib.live.comparison import DISPATCH, EAGER, HOST, JIT, break_even, compare_
 from lib.live.devices import devices
 from lib.measure import compile_log
 from lib.measure.timing import PAUSE, Record, once, records_of
+from lib.ui import live_view
 
 CPU = devices()["cpu:0"]
 
@@ -82,6 +84,7 @@ def test_a_step_on_the_host_is_measured_as_it_is():
     assert [(record.label, record.phase) for record in records[3:]] == [(HOST, "steady")]
     assert sum(record.median_ms for record in records[:3]) > 0
     assert break_even(records) == "", "nothing to compare with"
+    assert live_view._worth(SimpleNamespace(records=records, error="", done=True)) == [], "and no empty box says so"
 
 
 def measured(eager_ms, jit_ms, compile_ms=100.0, spread=0.01):
