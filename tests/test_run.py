@@ -1,6 +1,8 @@
 """`lib/live/run.py`: what a visitor's run does, step by step, on a queue and a clock that the test drives."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from support import DATA, LossBreaks, Mean, Refuses, eventually, mean_loop
 
 from lib.live.devices import devices
+from lib.live.engine import BACKGROUND_THREADS
 from lib.live.pace import CHUNK_S, TURN_S, Pace
+from lib.live.program import steps_key
 from lib.live.recorder import AXES
 from lib.live.run import LEASE_S, PICTURE_S, Spec, Status
 from lib.measure import compile_log
@@ -538,6 +542,53 @@ def test_a_run_says_whether_others_wait_for_the_processor(run, make_run, manual_
 
 
 # Settings that change on the way.
+
+
+@pytest.fixture
+def compilers(manual_engine):
+    """Keeps all threads that compile busy until it is set."""
+    go, begun = threading.Event(), threading.Barrier(BACKGROUND_THREADS + 1)
+    for _ in range(BACKGROUND_THREADS):
+        manual_engine.background(lambda: (begun.wait(10), go.wait(30)))
+    begun.wait(10)
+    yield go
+    go.set()
+
+
+def has_steps(engine, problem):
+    return engine.programs.has(steps_key(problem, problem.data(0), CPU))
+
+
+def test_settings_that_were_left_before_their_turn_are_not_compiled(run, manual_engine, compilers):
+    run.run()
+    assert has_steps(manual_engine, Mean(8)), "it stands in the line"
+    run.configure(spec(Mean(16)), 0.1)
+    compilers.set()
+    eventually(lambda: run.look().status is Status.RUNNING)
+    assert has_steps(manual_engine, Mean(16)) and not has_steps(manual_engine, Mean(8))
+
+
+def test_a_run_that_nobody_looks_at_is_not_compiled_until_somebody_does(run, manual_engine, compilers, monkeypatch):
+    run.run()
+    now = time.monotonic()
+    monkeypatch.setattr("lib.live.engine.time", SimpleNamespace(monotonic=lambda: now + 2 * LEASE_S))
+    compilers.set()
+    eventually(lambda: not has_steps(manual_engine, Mean(8)))
+    monkeypatch.undo()
+    assert run.snapshot().status is Status.COMPILING
+    eventually(lambda: run.look().status is Status.RUNNING)
+    assert has_steps(manual_engine, Mean(8))
+
+
+def test_what_another_run_still_wants_is_compiled(run, make_run, manual_engine, clock, compilers):
+    other = make_run(manual_engine, clock=clock)
+    other.configure(spec(), 0.1)
+    run.run()
+    other.run()
+    run.configure(spec(Mean(16)), 0.1)
+    compilers.set()
+    eventually(lambda: other.look().status is Status.RUNNING)
+    assert other.snapshot().compilations[-1].shared
 
 
 def test_a_changed_learning_rate_compiles_nothing_and_applies(run, executor):

@@ -164,7 +164,7 @@ class RemoteWorker:
         """See `Worker`."""
         return self._load
 
-    def open(self, spec: Spec) -> Future:
+    def open(self, spec: Spec, wish: Wish | None = None) -> Future:
         """See `Worker`."""
         self.runs += 1  # until it says itself
         return self.call(self._open(spec))

@@ -110,7 +110,14 @@ class _BothEnds:
 
 
 class Wish:
-    """What a page asks with for something, and holds on to as long as it wants it."""
+    """What a page or a run asks with for something, and holds on to as long as it wants it.
+
+    Attributes:
+        until: by the monotonic clock, when it is over in any case.
+    """
+
+    def __init__(self, until: float = float("inf")) -> None:
+        self.until = until
 
 
 class Unwanted(Exception):
@@ -161,9 +168,10 @@ class FutureCache:
         with self._lock:
             asked = self._asked.get(key, -float("inf"))
             wishes = self._wishes.pop(key, None)
-        if wishes and not any(wish() for wish in wishes):
+        now = time.monotonic()
+        if wishes and not any(wish is not None and wish.until >= now for wish in (ref() for ref in wishes)):
             raise Unwanted
-        if self._wanted_s is not None and time.monotonic() - asked > self._wanted_s:
+        if self._wanted_s is not None and now - asked > self._wanted_s:
             raise Unwanted
         return fun(*args)
 

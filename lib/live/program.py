@@ -164,17 +164,19 @@ def steps_key(problem: Problem, data: Any, device: jax.Device) -> tuple:
 
 
 def request_program(
-    engine: Engine, problem: Problem, data: Any, device: jax.Device, done: Callable[[Future], None]
-) -> None:
+    engine: Engine, problem: Problem, data: Any, device: jax.Device, done: Callable[[Future], None],
+    wish: Wish | None = None,
+) -> None:  # fmt: skip
     """Has a problem compiled for the shapes of its data, or finds what somebody had compiled before.
 
     The parts compile side by side.
 
     Args:
         done: is called with a future of the `Program`, from any thread.
+        wish: see `FutureCache.get`.
     """
     problem = without_data(problem)  # what is kept holds no visitor's data
-    steps = engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device)
+    steps = engine.programs.get(steps_key(problem, data, device), _compile_steps, problem, data, device, wish=wish)
 
     def all_there() -> None:
         program: Future = Future()
@@ -184,7 +186,7 @@ def request_program(
             program.set_exception(error)
         done(program)
 
-    start, observe = _request_ends(engine, problem, data, device)
+    start, observe = _request_ends(engine, problem, data, device, wish)
     _when_done((steps, start, observe), all_there)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.live import memory
-from lib.live.engine import Engine
+from lib.live.engine import Engine, Unwanted, Wish
 from lib.live.pace import Pace
 from lib.live.program import Chunk, Steps
 from lib.live.recorder import Recorder, StepTimes
@@ -176,6 +176,7 @@ class LiveRun:
     def _ignore_asked(self) -> None:
         """Whatever is being computed for the run as it was is ignored when it comes."""
         self._generation += 1
+        self._wish: Wish | None = None  # for programs that are on their way
         self._asked = 0  # pieces of work that are on their way, a compilation or chunks
         self._asked_steps = 0
         self._asked_state: Any = None  # after the last of them
@@ -209,7 +210,7 @@ class LiveRun:
                     self._go(target, at_target)
             else:
                 self._change = _difference(before, spec)
-                self._opened = None
+                self._opened = self._wish = None
                 if goes_on:
                     self._advance()
 
@@ -287,6 +288,8 @@ class LiveRun:
         with self._lock:
             now = self._clock()
             self._lease = now + LEASE_S
+            if self._wish is not None:
+                self._wish.until = time.monotonic() + LEASE_S
             # Often at first: what is observed becomes a curve, which must not begin with one long chord. By the clock on the
             # wall: where a hundred runs share a processor, each has computed little for a long time.
             rest_s = min(PICTURE_S, (PICTURE_S + now - self._begun_at) / 8)
@@ -413,6 +416,8 @@ class LiveRun:
                         take(future.result())
                     except WorkerLost as lost:
                         self._move(lost)
+                    except Unwanted:  # other settings were chosen, or nobody looked, before its turn came
+                        self._compiling_since = None
                     self._advance()
                 except Exception as error:  # whatever a chunk raises ends this run, and no other
                     self._fail(error)
@@ -445,7 +450,8 @@ class LiveRun:
         self._asked = 1
         self._status = Status.COMPILING
         self._compiling_since = self._clock()
-        opened = worker.open(spec.on(device))
+        self._wish = Wish(time.monotonic() + LEASE_S)
+        opened = worker.open(spec.on(device), self._wish)
         opened.add_done_callback(self._handover(lambda opened: self._took_program(spec, opened)))
 
     def _move(self, lost: WorkerLost) -> None:

@@ -143,8 +143,9 @@ class Worker(Protocol):
     def load(self, device: Any) -> int:
         """How many turns are being taken or waited for on the processor of a device."""
 
-    def open(self, spec: Spec) -> Future:
-        """Has the programs of a run compiled, or finds them; of an `Opened`."""
+    def open(self, spec: Spec, wish: Wish | None = None) -> Future:
+        """Has the programs of a run compiled, or finds them; of an `Opened`. What is not begun when the wish is given up is not
+        compiled: `Unwanted`."""
 
     def picture(self, spec: Spec, wish: Wish | None = None) -> Future:
         """Has the picture of the state before the first step drawn, if the wish is still held when its turn comes."""
@@ -182,7 +183,7 @@ class LocalWorker:
         """See `Worker`."""
         return self._engine.load(device)
 
-    def open(self, spec: Spec) -> Future:
+    def open(self, spec: Spec, wish: Wish | None = None) -> Future:
         """See `Worker`."""
         opened: Future = Future()
         shared = self._engine.programs.has(steps_key(spec.problem, spec.data, spec.device))
@@ -193,7 +194,7 @@ class LocalWorker:
             else:
                 opened.set_result(Opened(self, spec, program.result(), shared))
 
-        request_program(self._engine, spec.problem, spec.data, spec.device, done)
+        request_program(self._engine, spec.problem, spec.data, spec.device, done, wish)
         return opened
 
     def picture(self, spec: Spec, wish: Wish | None = None) -> Future:

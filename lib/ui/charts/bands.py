@@ -46,7 +46,10 @@ def limits(mean: np.ndarray, low: np.ndarray, high: np.ndarray, log: bool) -> Li
     if not len(mean) or not len(low):
         return Limits(-np.inf, np.inf)
     # By rank: `np.quantile` takes ten times as long, and this is done for every frame of every visitor.
-    ranked = np.partition(low, len(low) // 4)[len(low) // 4], np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4]
+    ranked = (
+        np.partition(low, len(low) // 4)[len(low) // 4],
+        np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4],
+    )
     bottom, top, start_low, start_high = map(np.float64, (*ranked, low[:3].min(), high[:3].max()))
     if log:
         bottom, top = np.log10(min(bottom, np.float64(mean.min()))), np.log10(max(top, start_high))
