@@ -82,16 +82,17 @@ class Feed:
 
     def turn(self, now: float) -> float | None:
         """Sends a frame if there is anything new, and says when to come again; None: when it is woken."""
-        if self._prepare is None or not self._deliveries:
+        prepare = self._prepare
+        if prepare is None or not self._deliveries:
             return None
         if not self._turn.acquire(blocking=False):
             return now + RETRY_S  # another thread is at it, which may hold what this one would wait for
         try:
-            return self._take_turn(now)
+            return self._take_turn(now, prepare)
         finally:
             self._turn.release()
 
-    def _take_turn(self, now: float) -> float | None:
+    def _take_turn(self, now: float, prepare: Callable[[Snapshot], bytes]) -> float | None:
         touched = now >= self._touch_at
         if touched:
             # By a grid, not from frame to frame: a frame that is late must not make all later ones later.
@@ -102,7 +103,7 @@ class Feed:
             self._asked = self._changed = False
             self._sent_at = now
             snapshot = self.run.snapshot()
-            frame = Frame(self._prepare(snapshot), snapshot.changed_at)
+            frame = Frame(prepare(snapshot), snapshot.changed_at)
             if self._last is None or frame.body != self._last.body:
                 self._last = frame
                 for deliver in list(self._deliveries):

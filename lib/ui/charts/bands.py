@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,8 @@ def limits(mean: np.ndarray, low: np.ndarray, high: np.ndarray, log: bool) -> Li
         np.partition(low, len(low) // 4)[len(low) // 4],
         np.partition(high, -1 - len(high) // 4)[-1 - len(high) // 4],
     )
-    bottom, top, start_low, start_high = map(np.float64, (*ranked, low[:3].min(), high[:3].max()))
+    edges: list[Any] = [np.float64(edge) for edge in (*ranked, low[:3].min(), high[:3].max())]
+    bottom, top, start_low, start_high = edges
     if log:
         bottom, top = np.log10(min(bottom, np.float64(mean.min()))), np.log10(max(top, start_high))
         room = max(1.0, top - bottom)
