@@ -220,8 +220,7 @@ class _ReadersWriterLock:
         with self._changed:
             while True:
                 self._wanted = True
-                if not self._held_s():
-                    self._let_others_in()
+                self._let_others_in()
                 if not (self._working or self._let_in or self.measuring):
                     self.measuring = True
                     self._held_until = self._held_until or time.monotonic() + HELD_S
@@ -233,14 +232,13 @@ class _ReadersWriterLock:
     def end(self) -> None:
         with self._changed:
             self.measuring = self._wanted = False
-            if not self._held_s():
-                self._let_others_in()
+            self._let_others_in()
             self._changed.notify_all()
 
     def _let_others_in(self) -> None:
-        if self._held_until is not None:
-            self._held_until = None
-            self._let_in = self._waiting
+        """Once the time of the slices is over, what waits begins before the next."""
+        if self._held_until is not None and not self._held_s():
+            self._held_until, self._let_in = None, self._waiting
             self._changed.notify_all()
 
     def give_up(self) -> None:

@@ -15,9 +15,10 @@ from lib.live.run import LiveRun, Snapshot
 
 PERIOD_S = 0.24
 """From frame to frame of an active run."""
-RETRY_S = 0.01
 GAP_S = 0.19
 """At least so much is between two frames that come by themselves."""
+RETRY_S = 0.01
+"""A feed whose frame another thread is preparing is looked at again after so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,16 +62,18 @@ class Feed:
         self._asked = True
         self._feeds.wake(self, 0.0)
 
-    def changed(self, wait: bool = False) -> None:
+    def changed(self, crowded: bool = False) -> None:
         """The run has changed by itself: the next frame is sent as soon as it is due. Any thread.
 
         Args:
-            wait: whether others wait for the thread. Then it prepares the frame itself if it is due: where a hundred runs
-                share a processor, two threads that hand Python's lock to each other take longer than one does alone.
+            crowded: whether others wait for this thread, which has computed. Then it prepares the frame itself if it is due:
+                where a hundred runs share a processor, two threads that hand Python's lock to each other take longer than
+                one does alone.
         """
         self._changed = True
-        if self._deliveries and not (wait and self._feeds.take_turn_if_due(self, self._sent_at + GAP_S)):
-            self._feeds.wake(self, self._sent_at + GAP_S)
+        due = self._sent_at + GAP_S
+        if self._deliveries and not (crowded and self._feeds.take_turn_if_due(self, due)):
+            self._feeds.wake(self, due)
 
     def subscribe(self, deliver: Deliver) -> Callable[[], None]:
         """Hands each frame to `deliver`, beginning with the present one; returns what ends it. Any thread."""
@@ -86,7 +89,7 @@ class Feed:
         if prepare is None or not self._deliveries:
             return None
         if not self._turn.acquire(blocking=False):
-            return now + RETRY_S  # another thread is at it, which may hold what this one would wait for
+            return now + RETRY_S  # not to wait: the other thread may want a lock that this one holds
         try:
             return self._take_turn(now, prepare)
         finally:
@@ -112,7 +115,7 @@ class Feed:
 
 
 class Feeds:
-    """All feeds of this process, and the thread that prepares their frames.
+    """All feeds of this process, and the thread that prepares their frames where none that computes does.
 
     Args:
         clock: seconds.
@@ -138,10 +141,10 @@ class Feeds:
         feed = Feed(run, self)
         weak = weakref.ref(feed)
 
-        def on_change(wait: bool) -> None:
+        def on_change(crowded: bool) -> None:
             there = weak()
             if there is not None:
-                there.changed(wait)
+                there.changed(crowded)
 
         run.on_change = on_change
         self._feeds[feed.token] = feed

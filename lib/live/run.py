@@ -422,8 +422,10 @@ class LiveRun:
                 except Exception as error:  # whatever a chunk raises ends this run, and no other
                     self._fail(error)
                 opened = self._opened
-                wait = opened is not None and opened.worker is self._local and self._local.load(opened.spec.device) > 1
-            self.on_change(wait)
+                crowded = (
+                    opened is not None and opened.worker is self._local and self._local.load(opened.spec.device) > 1
+                )
+            self.on_change(crowded)
 
         return done
 
