@@ -77,6 +77,21 @@ def test_its_devices_can_be_chosen_by_name(cluster):
     assert cluster.trouble == "" and not cluster.refused
 
 
+def test_whoever_sees_its_workers_is_told_of_no_trouble(dask):
+    told = []
+
+    class Watched(Cluster):
+        def __setattr__(self, name, value):
+            if name == "workers" and value:
+                told.append(self.trouble)
+            super().__setattr__(name, value)
+
+    cluster = Watched(dask.address)
+    joined(cluster, 2)
+    cluster.close()
+    assert told and not any(told)
+
+
 def test_a_run_elsewhere_shows_what_it_shows_here(cluster, make_run, engine):
     there, here = make_run(engine), make_run(engine)
     there.configure(Spec(Mean(8), cluster.devices()["second cpu:0"], 3), 0.1)

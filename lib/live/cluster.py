@@ -290,7 +290,6 @@ class Cluster:
                 if self._client is None:
                     self._connect()
                 self._client.sync(self._look)
-                self.trouble = ""
             except ImportError:
                 self._give_up(f"{VARIABLE} is set, and `distributed` is missing: `pip install distributed`.")
             except Exception as error:  # whatever it is, the app serves without, and tries again
@@ -333,6 +332,7 @@ class Cluster:
         gone = {address for address, worker in self._by_address.items() if worker.gone.done()}
         self._by_address = {address: worker for address, worker in self._by_address.items() if address not in gone}
         found = {worker.name: worker for worker in self._by_address.values()}
+        self.trouble = ""  # before anybody sees them
         self.workers = dict(sorted(found.items()))
         self.refused = {address: why for address, why in self.refused.items() if address in there}
 
